@@ -1,0 +1,109 @@
+"""Fold: move R into the query projection, or refuse where the folded model would compute something else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rollingq.errors import FoldError
+
+if TYPE_CHECKING:
+    from rollingq.attachment.sites import Site
+
+TOLERANCE = 1e-6
+"""Largest difference of the outputs, relative to their size, that counts as equal (float32)."""
+
+
+@torch.no_grad()
+def fold_site(site: Site, example: Any) -> float | None:  # noqa: ANN401
+    """Fold one attachment; see :meth:`rollingq.controller.RollingQ.fold`."""
+    _refuse_shared_weight(site)
+    if example is None:
+        _refuse_other_rows(site)
+    before = None if example is None else _outputs(site.model, example)
+    saved = [part.clone() for part in site.query_weight() if part is not None]
+    _rotate_weight(site)
+    if before is None:
+        site.remove()
+        return None
+    return _confirm(site, example, before, saved)
+
+
+def _rotate_weight(site: Site) -> None:
+    weight, bias = site.query_weight()
+    weight.copy_(site.rollingq.rotate(weight.mT).mT)
+    if bias is not None:
+        bias.copy_(site.rollingq.rotate(bias))
+
+
+def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]) -> float:  # noqa: ANN401
+    """Compare the folded model with the rotated one on the example; undo and refuse if they differ."""
+    attachment = site.rollingq
+    state = {name: value.clone() for name, value in attachment.named_buffers()}
+    attachment.num_rotations.zero_()  # The identity, for the comparison.
+    difference, size = _difference(before, _outputs(site.model, example))
+    if difference <= TOLERANCE * max(1.0, size):
+        site.remove()
+        return difference
+    attachment.num_rotations.copy_(state["num_rotations"])
+    for part, old in zip((p for p in site.query_weight() if p is not None), saved, strict=True):
+        part.copy_(old)
+    raise FoldError(
+        f"Expected the folded model to agree within {TOLERANCE:g} on the example, but it differs by {difference:.2g}: "
+        f"{_other_rows_text(site)} Keep the attachment, or train with scope='all_queries'."
+    )
+
+
+def _outputs(model: nn.Module, example: Any) -> list[Tensor]:  # noqa: ANN401
+    """Return all tensors that the model answers in eval mode, flat."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        outputs = model(*example) if isinstance(example, tuple) else model(example)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def _difference(before: list[Tensor], after: list[Tensor]) -> tuple[float, float]:
+    differences = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True) if a.numel()]
+    return max(differences, default=0.0), max((float(a.abs().max()) for a in before if a.numel()), default=0.0)
+
+
+def _refuse_other_rows(site: Site) -> None:
+    if site.other_rows is None:
+        raise FoldError(
+            f"Expected to know which rows pass through the query projection of {site.path!r}, but no forward has run "
+            "since attach; run one batch first, or give fold(example=...)."
+        )
+    if site.other_rows:
+        raise FoldError(
+            f"{_other_rows_text(site)} Folding would rotate them too. If they do not reach the output (a last layer "
+            "read out at the class token), prove it with fold(example=...); else train with scope='all_queries'."
+        )
+
+
+def _other_rows_text(site: Site) -> str:
+    return (
+        f"{site.other_rows or 0} rows a sample besides the class rows pass through the query projection of "
+        f"{site.path!r} without being rotated."
+    )
+
+
+def _refuse_shared_weight(site: Site) -> None:
+    weight, _ = site.query_weight()
+    base = weight if weight._base is None else weight._base
+    owners = [
+        f"{name}.{key}" if name else key
+        for name, module in site.model.named_modules(remove_duplicate=False)
+        for key, parameter in module._parameters.items()
+        if parameter is base
+    ]
+    if len(owners) > 1:
+        raise FoldError(
+            f"Expected the query weight of {site.path!r} to serve nothing else, but it is shared by "
+            f"{', '.join(owners)}; folding would change them too. Untie it first."
+        )

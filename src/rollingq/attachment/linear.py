@@ -1,0 +1,137 @@
+"""Attention with separate query and key Linears, by forward hooks on both."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rollingq.attachment.sites import Site, as_rows, average_and_presence
+from rollingq.errors import AttachError, ShapeError
+from rollingq.tokens import TokenLayout, Tokens
+
+HEAD_NAMES = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "heads")
+
+
+class LinearSite(Site):
+    """Rotates the output of the query Linear; averages the output of the key Linear."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attention: nn.Module,
+        path: str,
+        tokens: Tokens,
+        scope: str,
+        *,
+        query: nn.Linear,
+        key: nn.Linear,
+        num_heads: int | None = None,
+    ) -> None:
+        super().__init__(model, attention, path, tokens, scope)
+        self.query, self.key = query, key
+        self._check(query, key, path)
+        self.num_heads = num_heads or _num_heads(attention)
+        if query.out_features % self.num_heads:
+            raise AttachError(
+                f"Expected the query width {query.out_features} of {path!r} to divide by its number of heads, "
+                f"but got {self.num_heads}; give num_heads=."
+            )
+        self.dim = query.out_features // self.num_heads
+        self._forward_layout: TokenLayout | None = None
+        self._seen_query: tuple[Tensor, slice] | None = None
+        self._seen_keys: tuple[Tensor, Tensor] | None = None
+
+    @staticmethod
+    def _check(query: nn.Linear, key: nn.Linear, path: str) -> None:
+        if query is key or query.weight is key.weight:
+            raise AttachError(
+                f"Expected separate query and key projections in {path!r}, but they share one weight: rotating "
+                "the query would rotate the keys too, and change nothing. Untie them."
+            )
+        if query.out_features != key.out_features:
+            raise AttachError(
+                f"Expected queries and keys of one width in {path!r}, but got {query.out_features} and "
+                f"{key.out_features}; grouped keys are not supported."
+            )
+
+    def query_weight(self) -> tuple[Tensor, Tensor | None]:
+        """Return the query Linear's weight and bias."""
+        return self.query.weight, self.query.bias
+
+    def _install(self) -> None:
+        self._handles += [
+            self.attention.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self.query.register_forward_hook(self._on_query),
+            self.key.register_forward_hook(self._on_key),
+        ]
+
+    def _enter(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._forward_layout = self.layout(*args, **kwargs)
+        self._seen_query = self._seen_keys = None
+
+    def _current_layout(self) -> TokenLayout:
+        if self._forward_layout is None:
+            raise ShapeError(
+                f"Expected the projections of {self.path!r} to run inside its forward, but they ran before it; "
+                "attach to the module whose forward calls them."
+            )
+        return self._forward_layout
+
+    def _on_query(self, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        queries = as_rows(output)
+        rows = self.rows(queries.shape[1], self._current_layout())
+        rotated = self.rotate_rows(queries, rows)
+        if self.rollingq.is_observing:
+            self._seen_query = (rotated, rows)
+            self._report()
+        return None if rotated is queries else rotated.reshape(output.shape)
+
+    def _on_key(self, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
+        if self.rollingq.is_observing:
+            if output.dim() != 3:
+                raise ShapeError(f"Expected keys [B, L, D] in {self.path!r}, but got {list(output.shape)}.")
+            with torch.no_grad():
+                self._seen_keys = average_and_presence(self._current_layout(), output)
+            self._report()
+
+    def _report(self) -> None:
+        """Report once both projections have been seen, whichever comes first."""
+        if self._seen_query is None or self._seen_keys is None:
+            return
+        self.observe(*self._seen_query, *self._seen_keys, self._current_layout())
+        self._seen_query = self._seen_keys = None
+
+
+class AbsorbedSite(LinearSite):
+    """Attention that never projects its keys (``absorbed_attention``): averages tokens, then projects the mean.
+
+    The module names the arguments of its forward that hold the tokens and their mask:
+    ``token_argument = "tokens"``, ``mask_argument = "mask"``.
+    """
+
+    def _install(self) -> None:
+        self._handles += [
+            self.attention.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self.query.register_forward_hook(self._on_query),
+        ]
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super()._enter(module, args, kwargs)
+        given = self._bind(args, kwargs)
+        mask = given.get(str(module.mask_argument))
+        if mask is not None and self._forward_layout is not None:
+            self._forward_layout = TokenLayout(self._forward_layout.lengths, mask)
+        if self.rollingq.is_observing:
+            tokens = given[str(module.token_argument)]
+            with torch.no_grad():
+                average, is_present = average_and_presence(self._current_layout(), tokens)
+                self._seen_keys = nn.functional.linear(average, self.key.weight, self.key.bias), is_present
+
+
+def _num_heads(attention: nn.Module) -> int:
+    """Return the number of heads that the module names, 1 if it names none."""
+    for name in HEAD_NAMES:
+        value = getattr(attention, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 1

@@ -1,0 +1,33 @@
+"""The average key of a modality (paper, Eq. 3)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def average_key(
+    keys: Float[Tensor, "*batch L D"], mask: Bool[Tensor, "*batch L"] | None = None
+) -> Float[Tensor, "*batch D"]:
+    """Return the mean key of one modality, ``k_hat = sum_j k_j / L`` (Eq. 3), over its real tokens.
+
+    A sample with no real token, or whose real tokens hold NaN or infinity, gets the zero vector: its cosine
+    with any query is then 0 and no NaN leaves this function. Padded tokens never count, whatever they hold.
+
+    Args:
+        keys: Keys of one modality, ``[..., L, D]``.
+        mask: True at real tokens, ``[..., L]``; all are real if None.
+
+    Returns:
+        Average keys, ``[..., D]``.
+
+    Example:
+        >>> average_key(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))
+        tensor([2., 4.])
+    """
+    if mask is None:
+        mean = keys.mean(-2)
+    else:
+        real = torch.where(mask.unsqueeze(-1), keys, 0.0)
+        mean = real.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
+    is_finite = mean.isfinite().all(-1, keepdim=True)
+    return torch.where(is_finite, mean, 0.0)

@@ -1,0 +1,1 @@
+"""Models of the laboratory: encoders, fusions, and the classifier that joins them."""
