@@ -1,4 +1,4 @@
-"""Settings of RollingQ, checked when they are made."""
+"""Settings, checked when they are made; free of torch, so that the command line starts quickly."""
 
 import math
 from dataclasses import dataclass, fields
@@ -85,3 +85,28 @@ def _is_number(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Size of every encoder.
+
+    Raises:
+        ConfigError: If a number is not positive, or the width does not divide by the heads.
+    """
+
+    dim: int = 64
+    """Width D."""
+    num_layers: int = 2
+    """Number of blocks."""
+    num_heads: int = 4
+    """Heads a block."""
+    dropout: float = 0.1
+    """Dropout inside the blocks, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.dim, self.num_layers, self.num_heads)
+        if not all(_is_count(n) and n > 0 for n in sizes) or self.dim % self.num_heads or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"Expected encoder sizes >= 1, dim divisible by num_heads, and dropout in [0, 1), but got {self}."
+            )

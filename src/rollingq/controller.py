@@ -111,12 +111,17 @@ class RollingQ(nn.Module):
         """Return the rotated queries, ``[..., H * D]``; bit for bit the same before the first rotation."""
         if self.is_idle():
             return queries
-        rotated = apply_rotation(self.split_heads(queries), self.rotation).flatten(-2)
+        if self._num_heads == 1:
+            basis = None if self.basis is None else self.basis[0]
+            rotated = apply_rotation(queries, Rotation(basis, self.core[0]))
+        else:
+            rotated = apply_rotation(self.split_heads(queries), self.rotation).flatten(-2)
         return torch.where(self.num_rotations > 0, rotated, queries)
 
     def split_heads(self, vectors: Float[Tensor, "*batch HD"]) -> Float[Tensor, "*batch H D"]:
         """Split the last axis into the heads that rotate on their own (one for ``heads="full"``)."""
-        return vectors.unflatten(-1, (self._num_heads, self._dim))
+        heads: Tensor = vectors.unflatten(-1, (self._num_heads, self._dim))
+        return heads
 
     def observe(self, seen: Observation) -> None:
         """Take in what one forward showed; called by the site."""
@@ -313,7 +318,7 @@ class RollingQ(nn.Module):
             moved = fn(tensor)
             return tensor.to(moved.device) if moved.dtype in (torch.float16, torch.bfloat16) else moved
 
-        super()._apply(keep_precision, recurse)
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, distributed
 
-from rollingq.functional import query_key_cosine
+from rollingq.functional import masked_mean, query_key_cosine
 
 
 @dataclass(frozen=True)
@@ -15,16 +15,14 @@ class Observation:
 
     Attributes:
         query: Queries that are read out, ``[B or 1, R, H, D]`` with R rows a sample.
-        average_keys: Average key of every modality (Eq. 3), ``[B, M, H, D]``.
-        is_present: Where a sample has a usable average key of a modality, ``[B, M]``.
-        is_promised: Where the layout promises one (present unless its tokens are not finite), ``[B, M]``.
-        row_mask: True at real query rows, ``[B, R]``; all are real if None.
+        average_keys: Average key of every modality (Eq. 3), ``[B, M, H, D]``; NaN where tokens are not finite.
+        is_present: Where a sample has tokens of a modality, ``[B, M]``; None = everywhere.
+        row_mask: True at real query rows, ``[B, R]``; None = everywhere.
     """
 
     query: Float[Tensor, "#B R H D"]
     average_keys: Float[Tensor, "B M H D"]
-    is_present: Bool[Tensor, "B M"]
-    is_promised: Bool[Tensor, "B M"]
+    is_present: Bool[Tensor, "B M"] | None = None
     row_mask: Bool[Tensor, "B R"] | None = None
 
     def mean_query(self) -> Float[Tensor, "#B H D"]:
@@ -41,8 +39,8 @@ class Observation:
     def _row_mean(self, rows: Tensor) -> Tensor:
         if self.row_mask is None:
             return rows[:, 0] if rows.shape[1] == 1 else rows.mean(1)
-        mask = self.row_mask[..., None, None]
-        return torch.where(mask, rows, 0.0).sum(1) / mask.sum(1).clamp(min=1)
+        mean: Tensor = masked_mean(rows.flatten(2), self.row_mask).unflatten(-1, rows.shape[2:])
+        return mean
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,13 @@ class Means:
 class KeyStatistics:
     """Running sums of queries, average keys and cosines over samples; padding and NaN never count.
 
-    A short last batch weighs what it holds (sums over samples, not means of batch means). All sums live in
-    one float64 vector, so that processes agree by a single all_reduce.
+    A short last batch weighs what it holds (sums over samples, not means of batch means). Forwards are kept
+    as they come and summed some at a time, since a few large operations cost less than many small ones. All
+    sums live in one float64 vector, so that processes agree by a single all_reduce.
     """
+
+    FLUSH_EVERY = 16
+    """Forwards kept before they are summed."""
 
     def __init__(self, num_modalities: int, num_heads: int, dim: int) -> None:
         self._shapes = {
@@ -73,38 +75,33 @@ class KeyStatistics:
             "num_queries": (),
             "num_skipped": (),
         }
+        self._pending: list[Observation] = []
         self._sums: Tensor | None = None
 
     def clear(self) -> None:
         """Forget everything seen."""
+        self._pending.clear()
         self._sums = None
 
-    @torch.no_grad()
     def add(self, seen: Observation) -> None:
         """Add one forward's samples."""
-        query = seen.mean_query()
-        batch = len(seen.is_present)
-        is_finite = query.isfinite().flatten(1).all(-1)
-        is_used = seen.is_present & is_finite.unsqueeze(-1)
-        used = is_used.to(query.dtype)
-        skipped = (seen.is_promised & ~is_used).any(-1)
-        query_weight = (is_finite.expand(batch) & is_used.any(-1)).to(query.dtype)
-        clean_query = torch.where(is_finite[:, None, None], query, 0.0).expand(batch, -1, -1)
-        self._accumulate(
-            torch.cat(
-                [
-                    torch.einsum("b,bhd->hd", query_weight, clean_query).flatten(),
-                    torch.einsum("bm,bmhd->hmd", used, seen.average_keys).flatten(),
-                    torch.einsum("bm,bhm->hm", used, seen.cosines()).flatten(),
-                    used.sum(0),
-                    query_weight.sum().unsqueeze(0),
-                    skipped.sum().unsqueeze(0).to(query.dtype),
-                ]
-            )
-        )
+        self._pending.append(seen)
+        if len(self._pending) >= self.FLUSH_EVERY or seen.query.shape[1] > 1:  # Many rows: do not hold them.
+            self._flush()
+
+    @torch.no_grad()
+    def _flush(self) -> None:
+        """Sum what is pending, forwards without masks all at once."""
+        plain = [seen for seen in self._pending if seen.is_present is None and seen.row_mask is None]
+        masked = [seen for seen in self._pending if seen.is_present is not None or seen.row_mask is not None]
+        self._pending.clear()
+        for seen in [*masked, *_merged(plain)]:
+            sums = _sums(seen)
+            self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
 
     def means(self) -> Means | None:
         """Return the means over all samples and processes, or None where some modality was never seen."""
+        self._flush()
         sums = self._all_reduced()
         if sums is None:
             return None
@@ -121,10 +118,6 @@ class KeyStatistics:
             num_skipped=int(parts["num_skipped"]),
         )
 
-    def _accumulate(self, sums: Tensor) -> None:
-        sums = sums.to(torch.float32 if sums.device.type == "mps" else torch.float64)
-        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
-
     def _all_reduced(self) -> Tensor | None:
         if not (distributed.is_available() and distributed.is_initialized()):
             return self._sums
@@ -138,3 +131,34 @@ class KeyStatistics:
 
 def _size(shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel())
+
+
+def _merged(plain: list[Observation]) -> list[Observation]:
+    """Return forwards of one shape as one; a query shared by a batch is spread over its samples."""
+    groups: dict[torch.Size, list[Observation]] = {}
+    for seen in plain:
+        groups.setdefault(seen.query.shape[1:], []).append(seen)
+    return [
+        Observation(
+            torch.cat([seen.query.expand(len(seen.average_keys), -1, -1, -1) for seen in group]),
+            torch.cat([seen.average_keys for seen in group]),
+        )
+        for group in groups.values()
+    ]
+
+
+def _sums(seen: Observation) -> Tensor:
+    """Return all sums over the samples of an observation as one vector."""
+    keys = seen.average_keys
+    query = seen.mean_query().expand(len(keys), -1, -1)
+    is_finite = query.isfinite().flatten(1).all(-1, keepdim=True) & keys.isfinite().flatten(2).all(-1)
+    is_present = torch.ones_like(is_finite) if seen.is_present is None else seen.is_present
+    is_used = is_present & is_finite
+    keys = torch.where(is_used[..., None, None], keys, 0.0)
+    is_asked = is_used.any(-1)
+    query = torch.where(is_asked[:, None, None], query, 0.0)
+    cosines = torch.where(is_used.unsqueeze(1), seen.cosines(), 0.0)
+    is_skipped = (is_present & ~is_finite).any(-1)
+    dtype = torch.float32 if keys.device.type == "mps" else torch.float64
+    parts = (query, keys.transpose(1, 2), cosines, is_used, is_asked, is_skipped)
+    return torch.cat([part.sum(0, dtype=dtype).flatten() for part in parts])

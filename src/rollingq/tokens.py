@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rollingq.errors import AttachError, ShapeError
-from rollingq.functional import average_key
+from rollingq.functional import masked_mean
 
 CLS = "cls"
 """Reserved name for positions that belong to no modality."""
@@ -83,22 +83,25 @@ class TokenLayout:
             )
 
     def average(self, keys: Float[Tensor, "B L D"]) -> Float[Tensor, "B M D"]:
-        """Return the average key of every modality (Eq. 3), over real positions only.
+        """Return the average of every modality (Eq. 3), over real positions only.
+
+        Zero where a sample has no real position, NaN where a real one is not finite; whoever counts samples
+        leaves those out.
 
         Args:
-            keys: Keys, or anything linear before them, ``[B, L, D]``.
+            keys: Keys, or the tokens that are projected to them (projection is linear), ``[B, L, D]``.
 
         Raises:
             ShapeError: If L is not the layout's.
         """
         self.check_length(keys.shape[-2])
         spans = (self.spans[name] for name in self.modalities)
-        return torch.stack([average_key(keys[:, span], self._mask(span)) for span in spans], dim=1)
+        return torch.stack([masked_mean(keys[:, span], self._mask(span)) for span in spans], dim=1)
 
-    def promised(self, batch_size: int, device: torch.device) -> Bool[Tensor, "B M"]:
-        """Return where the mask promises a sample at least one real position of a modality, ``[B, M]``."""
+    def presence(self) -> Bool[Tensor, "B M"] | None:
+        """Return where a sample has a real position of a modality, ``[B, M]``; None = everywhere."""
         if self.mask is None:
-            return torch.ones(batch_size, len(self.modalities), dtype=torch.bool, device=device)
+            return None
         return torch.stack([self.mask[:, self.spans[name]].any(-1) for name in self.modalities], dim=1)
 
     def _mask(self, span: slice) -> Tensor | None:

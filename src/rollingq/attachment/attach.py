@@ -88,7 +88,7 @@ def _make_site(
     if isinstance(attention, nn.MultiheadAttention):
         return MultiheadSite(model, attention, path, tokens, scope)
     query, key = _projection_names(model, attention, path, query, key)
-    kind = AbsorbedSite if hasattr(attention, "token_argument") else LinearSite
+    kind = AbsorbedSite if hasattr(attention, "key_input") else LinearSite
     projections = {"query": _linear(attention, path, query), "key": _linear(attention, path, key)}
     return kind(model, attention, path, tokens, scope, num_heads=num_heads, **projections)
 

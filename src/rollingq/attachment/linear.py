@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rollingq.attachment.sites import Site, as_rows, average_and_presence
+from rollingq.attachment.sites import Site, as_rows
 from rollingq.errors import AttachError, ShapeError
 from rollingq.tokens import TokenLayout, Tokens
 
@@ -39,7 +39,7 @@ class LinearSite(Site):
         self.dim = query.out_features // self.num_heads
         self._forward_layout: TokenLayout | None = None
         self._seen_query: tuple[Tensor, slice] | None = None
-        self._seen_keys: tuple[Tensor, Tensor] | None = None
+        self._seen_keys: Tensor | None = None
 
     @staticmethod
     def _check(query: nn.Linear, key: nn.Linear, path: str) -> None:
@@ -91,14 +91,14 @@ class LinearSite(Site):
             if output.dim() != 3:
                 raise ShapeError(f"Expected keys [B, L, D] in {self.path!r}, but got {list(output.shape)}.")
             with torch.no_grad():
-                self._seen_keys = average_and_presence(self._current_layout(), output)
+                self._seen_keys = self._current_layout().average(output)
             self._report()
 
     def _report(self) -> None:
         """Report once both projections have been seen, whichever comes first."""
         if self._seen_query is None or self._seen_keys is None:
             return
-        self.observe(*self._seen_query, *self._seen_keys, self._current_layout())
+        self.observe(*self._seen_query, self._seen_keys, self._current_layout())
         self._seen_query = self._seen_keys = None
 
 
@@ -106,7 +106,7 @@ class AbsorbedSite(LinearSite):
     """Attention that never projects its keys (``absorbed_attention``): averages tokens, then projects the mean.
 
     The module names the arguments of its forward that hold the tokens and their mask:
-    ``token_argument = "tokens"``, ``mask_argument = "mask"``.
+    ``key_input = "sequence"``, ``key_mask = "mask"``.
     """
 
     def _install(self) -> None:
@@ -118,14 +118,14 @@ class AbsorbedSite(LinearSite):
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super()._enter(module, args, kwargs)
         given = self._bind(args, kwargs)
-        mask = given.get(str(module.mask_argument))
+        mask = given.get(str(module.key_mask))
         if mask is not None and self._forward_layout is not None:
             self._forward_layout = TokenLayout(self._forward_layout.lengths, mask)
         if self.rollingq.is_observing:
-            tokens = given[str(module.token_argument)]
+            tokens = given[str(module.key_input)]
             with torch.no_grad():
-                average, is_present = average_and_presence(self._current_layout(), tokens)
-                self._seen_keys = nn.functional.linear(average, self.key.weight, self.key.bias), is_present
+                average = self._current_layout().average(tokens)
+                self._seen_keys = nn.functional.linear(average, self.key.weight, self.key.bias)
 
 
 def _num_heads(attention: nn.Module) -> int:

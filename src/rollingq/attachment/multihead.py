@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rollingq.attachment.sites import NAME, Site, average_and_presence
+from rollingq.attachment.sites import NAME, Site
 from rollingq.errors import AttachError
 from rollingq.tokens import TokenLayout, Tokens
 
@@ -154,12 +154,12 @@ class MultiheadSite(Site):
         weight, bias = self.query_weight()
         inputs = self._batch_first(query)
         projected = F.linear(inputs[:, rows], weight, bias)
-        average, is_present = average_and_presence(layout, self._batch_first(key))
+        average = layout.average(self._batch_first(key))
         key_weight, _ = self.key_value_weights()
         width = self.mha.embed_dim
         key_bias = None if self.mha.in_proj_bias is None else self.mha.in_proj_bias[width : 2 * width]
         keys = F.linear(average, key_weight, key_bias)
-        self.observe(self.rollingq.rotate(projected), slice(None), keys, is_present, layout)
+        self.observe(self.rollingq.rotate(projected), slice(None), keys, layout)
 
     def _batch_first(self, x: Tensor) -> Tensor:
         """Swap to batch first, and back: the swap is its own inverse."""

@@ -43,6 +43,7 @@ class Site(ABC):
         self._tokens = tokens
         self._layout = None if callable(tokens) and not isinstance(tokens, TokenLayout) else as_layout(tokens)
         self._handles: list[RemovableHandle] = []
+        self._signature: inspect.Signature | None = None
 
     # --- what each form defines ----------------------------------------------------------------------
 
@@ -124,28 +125,26 @@ class Site(ABC):
         return torch.cat([queries[:, :start], attachment.rotate(queries[:, rows]), queries[:, stop:]], dim=1)
 
     @torch.no_grad()
-    def observe(
-        self, queries: Tensor, rows: slice, average_keys: Tensor, is_present: Tensor, layout: TokenLayout
-    ) -> None:
+    def observe(self, queries: Tensor, rows: slice, average_keys: Tensor, layout: TokenLayout) -> None:
         """Hand the rotated queries ``[B, R, D]`` and average keys ``[B, M, D]`` of this forward to the attachment."""
         attachment = self.rollingq
-        batch = len(average_keys)
         row_mask = layout.mask
         if row_mask is not None:
             row_mask = row_mask[:, rows] if queries.shape[1] == row_mask.shape[1] else None
         attachment.observe(
             Observation(
-                query=attachment.split_heads(queries.detach()[:, rows]),
+                query=attachment.split_heads(queries.detach()[:, rows].contiguous()),
                 average_keys=attachment.split_heads(average_keys.detach()),
-                is_present=is_present,
-                is_promised=layout.promised(batch, average_keys.device),
+                is_present=layout.presence(),
                 row_mask=row_mask,
             )
         )
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the attention's forward arguments by name."""
-        return inspect.signature(self.attention.forward).bind(*args, **kwargs).arguments
+        if self._signature is None:
+            self._signature = inspect.signature(self.attention.forward)
+        return self._signature.bind(*args, **kwargs).arguments
 
 
 def as_rows(queries: Tensor) -> Tensor:
@@ -153,9 +152,3 @@ def as_rows(queries: Tensor) -> Tensor:
     if queries.dim() == 1:
         return queries[None, None]
     return queries.unsqueeze(1) if queries.dim() == 2 else queries
-
-
-def average_and_presence(layout: TokenLayout, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Return average keys ``[B, M, D]`` and where they are usable ``[B, M]`` (real tokens, all finite)."""
-    average = layout.average(keys.detach())
-    return average, average.ne(0).any(-1)

@@ -7,7 +7,7 @@ from rollingq.functional.imbalance import (
     imbalance_of_cosines,
     query_key_cosine,
 )
-from rollingq.functional.keys import average_key
+from rollingq.functional.keys import average_key, masked_mean
 from rollingq.functional.rotation import Rotation, apply_rotation, compose, rotation_between
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "average_key",
     "compose",
     "imbalance_of_cosines",
+    "masked_mean",
     "query_key_cosine",
     "rebalance_anchor",
     "rebalance_weights",

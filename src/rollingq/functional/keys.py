@@ -5,6 +5,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
+def masked_mean(
+    values: Float[Tensor, "*batch L D"], mask: Bool[Tensor, "*batch L"] | None = None
+) -> Float[Tensor, "*batch D"]:
+    """Return the mean over real positions; zero where there are none, NaN where a real one is not finite.
+
+    Args:
+        values: ``[..., L, D]``.
+        mask: True at real positions, ``[..., L]``; all are real if None.
+
+    Example:
+        >>> masked_mean(torch.tensor([[1.0], [9.0]]), torch.tensor([True, False]))
+        tensor([1.])
+    """
+    if mask is None:
+        return values.mean(-2)
+    return torch.where(mask.unsqueeze(-1), values, 0.0).sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
+
+
 def average_key(
     keys: Float[Tensor, "*batch L D"], mask: Bool[Tensor, "*batch L"] | None = None
 ) -> Float[Tensor, "*batch D"]:
@@ -24,10 +42,6 @@ def average_key(
         >>> average_key(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))
         tensor([2., 4.])
     """
-    if mask is None:
-        mean = keys.mean(-2)
-    else:
-        real = torch.where(mask.unsqueeze(-1), keys, 0.0)
-        mean = real.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
+    mean = masked_mean(keys, mask)
     is_finite = mean.isfinite().all(-1, keepdim=True)
     return torch.where(is_finite, mean, 0.0)

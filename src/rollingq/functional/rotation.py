@@ -141,11 +141,18 @@ def apply_rotation(vectors: Float[Tensor, "*batch D"], rotation: Rotation) -> Fl
     """
     rotation = cast_rotation(rotation, torch.promote_types(vectors.dtype, torch.float32))
     rows = vectors.to(rotation.core.dtype)
-    inner = rows if rotation.basis is None else torch.einsum("...d,...dr->...r", rows, rotation.basis)
-    update = torch.einsum("...r,...sr->...s", inner, rotation.core)
+    inner = rows if rotation.basis is None else _times(rows, rotation.basis)
+    update = _times(inner, rotation.core.mT)
     if rotation.basis is not None:
-        update = torch.einsum("...r,...dr->...d", update, rotation.basis)
+        update = _times(update, rotation.basis.mT)
     return (rows + update).to(vectors.dtype)
+
+
+def _times(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Return ``rows @ matrix`` on the last axis; leading axes of the matrix broadcast against those of the rows."""
+    if matrix.dim() == 2:
+        return rows @ matrix
+    return torch.einsum("...d,...dr->...r", rows, matrix)
 
 
 def compose(second: Rotation, first: Rotation) -> Rotation:

@@ -1,10 +1,10 @@
 """Build a model by the names of its parts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from torch import nn
 
+from rollingq.config import EncoderConfig
 from rollingq.errors import ConfigError, unknown_name
 from rollingq.nn.classifier import MultimodalClassifier
 from rollingq.nn.encoders import SequenceEncoder
@@ -15,23 +15,6 @@ FUSIONS: dict[str, Callable[[tuple[str, ...], int, int], Fusion]] = {
     "concat": Concat,
     "mt": VanillaMT,
 }
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Size of every encoder.
-
-    Attributes:
-        dim: Width D.
-        num_layers: Blocks.
-        num_heads: Heads a block.
-        dropout: Dropout inside the blocks.
-    """
-
-    dim: int = 64
-    num_layers: int = 2
-    num_heads: int = 4
-    dropout: float = 0.1
 
 
 def build_model(

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -27,8 +26,8 @@ class ClassAttention(nn.Module):
         (torch.Size([2, 8]), torch.Size([2, 1, 5]))
     """
 
-    token_argument: ClassVar[str] = "sequence"
-    mask_argument: ClassVar[str] = "mask"
+    key_input: ClassVar[str] = "sequence"
+    key_mask: ClassVar[str] = "mask"
 
     def __init__(self, dim: int, *, num_heads: int = 1, dropout: float = 0.2) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""Balancing: what changes in a training step so that no modality starves."""

@@ -1,0 +1,135 @@
+"""What compare and train share: load, run the grid under a progress bar, keep what was found."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import rollingq
+from rollingq.cli.options import Options
+from rollingq.errors import DataError
+from rollingq.training.methods import parse_methods
+
+if TYPE_CHECKING:
+    from rollingq.data.base import MultimodalData
+    from rollingq.evaluation.results import Comparison, EpochRecord, RunResult
+    from rollingq.training.grid import Job
+
+PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn")
+
+
+def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
+    """Load the data, run every method with every seed, and return the data and the results."""
+    from rollingq.data.registry import load
+    from rollingq.training.grid import Job, Source, run_grid
+
+    source = Source(options.data, options.dir, options.modalities)
+    # The names of the methods are checked first: bad input should not wait for torch.
+    data = load(options.data, dir=options.dir, modalities=options.modalities)
+    methods = parse_methods(options.methods, tuple(data.modalities))
+    jobs = [Job(method, seed) for seed in range(options.seeds) for method in methods]
+    prepare_folder(options)
+    with Progress(len(jobs), options.settings.train.epochs) as progress:
+        results = run_grid(
+            jobs,
+            source,
+            data,
+            options.settings,
+            options.out,
+            workers=options.workers,
+            on_epoch=progress.epoch,
+            on_done=progress.done,
+        )
+    order = {method.name: i for i, method in enumerate(methods)}
+    return data, sorted(results, key=lambda run: (order[run.method], run.seed))
+
+
+def prepare_folder(options: Options) -> None:
+    """Make the folder of the results, or say why it cannot be made."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"Expected to write results to {str(options.out)!r}, but {error.strerror or error}; give another --out."
+        ) from None
+
+
+class Progress:
+    """A progress bar over all epochs of all runs, on standard error."""
+
+    def __init__(self, num_runs: int, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Bar(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)
+        self._epochs = epochs
+        self._is_terminal = console.is_terminal
+        self._runs = (0, num_runs)
+        self._task = self._bar.add_task("training", total=num_runs * epochs)
+
+    def __enter__(self) -> Progress:
+        if self._is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def epoch(self, job: Job, record: EpochRecord) -> None:
+        """Move by one epoch."""
+        self._bar.update(self._task, advance=1, description=f"{job.method.name} seed {job.seed}")
+
+    def done(self, job: Job, result: RunResult, is_cached: bool) -> None:
+        """Say that a run is finished; a line a run where there is no terminal to draw on."""
+        self._runs = (self._runs[0] + 1, self._runs[1])
+        if is_cached:
+            self._bar.update(self._task, advance=self._epochs)
+        if not self._is_terminal:
+            how = "kept from before" if is_cached else f"{result.seconds:.0f} s"
+            print(
+                f"[{self._runs[0]}/{self._runs[1]}] {job.method.name} seed {job.seed}: validation "
+                f"{100 * result.val_accuracy:.1f} % ({how})",
+                file=sys.stderr,
+            )
+
+
+def build_comparison(options: Options, data: MultimodalData, runs: list[RunResult]) -> Comparison:
+    """Return everything that a report shows."""
+    from rollingq.evaluation.compare import compare
+    from rollingq.evaluation.results import Comparison
+
+    summaries, differences = compare(runs)
+    labels = data.splits["test"].labels.tolist()
+    return Comparison(
+        title=f"{data.name}: {' + '.join(data.modalities)}",
+        data=data.name,
+        modalities=list(data.modalities),
+        classes=list(data.classes),
+        num_samples={name: len(split) for name, split in data.splits.items()},
+        chance=max(Counter(labels).values()) / len(labels),
+        summaries=summaries,
+        differences=differences,
+        runs=runs,
+        config=_config(options),
+        manifest=dict(data.manifest),
+        versions=versions(),
+    )
+
+
+def _config(options: Options) -> dict[str, Any]:
+    """Return the configuration without what only says where things lie."""
+    kept = {"data": options.data, "methods": list(options.methods), "seeds": options.seeds}
+    return {**kept, **asdict(options.settings)}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"rollingq": rollingq.__version__, "python": platform.python_version(), **found}

@@ -1,0 +1,1 @@
+"""What is measured on trained models: results, attention, noise and paired statistics."""

@@ -1,0 +1,1 @@
+"""RollingQ in training frameworks; each module imports its host only when it is used."""

@@ -1,0 +1,1 @@
+"""Training: settings, the LightningModule, and one run from seed to result."""

@@ -1,0 +1,153 @@
+"""One run: a method, a seed; trained, its best epoch chosen, and read once on the test split."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from rollingq.balancing.registry import make_balancing
+from rollingq.controller import RollingQ
+from rollingq.data.base import MultimodalData, Split
+from rollingq.data.samplers import make_loader
+from rollingq.evaluation.attention import attention_result
+from rollingq.evaluation.collect import Collected, accuracy, collect
+from rollingq.evaluation.noise import replace_by_noise
+from rollingq.evaluation.results import EpochRecord, RunResult
+from rollingq.integrations.lightning import RollingQCallback
+from rollingq.nn.classifier import MultimodalClassifier
+from rollingq.nn.registry import build_model
+from rollingq.tokens import CLS
+from rollingq.training.methods import Method
+from rollingq.training.module import MultimodalTask
+from rollingq.training.recorder import Recorder
+from rollingq.training.settings import Settings
+
+OnEpoch = Callable[[EpochRecord], None]
+
+
+class Run:
+    """A model, its callbacks and its data, before training.
+
+    Args:
+        method: What to train.
+        seed: Of weights, order of batches and dropout.
+        data: The dataset.
+        settings: Everything else.
+    """
+
+    def __init__(self, method: Method, seed: int, data: MultimodalData, settings: Settings) -> None:
+        pl.seed_everything(seed, workers=True, verbose=False)
+        self.method, self.seed, self.data, self.settings = method, seed, data, settings
+        shapes = {name: (data.modalities[name].length, data.modalities[name].dim) for name in method.modalities}
+        self.model: MultimodalClassifier = build_model(method.fusion, shapes, len(data.classes), settings.encoder)
+        # The fusion's keys: its class token, then each encoder's class token and tokens.
+        self.tokens = {CLS: 1, **{name: 1 + length for name, (length, _) in shapes.items()}}
+        self.balancing = self._callbacks()
+
+    def _callbacks(self) -> list[pl.Callback]:
+        """Return the balancing callbacks; attention without RollingQ gets one that only measures."""
+        options = {"rollingq": asdict(self.settings.rollingq)}
+        found = [make_balancing(name, self.model, self.tokens, options[name]) for name in self.method.balancing]
+        if self.model.attention_path is not None and "rollingq" not in self.method.balancing:
+            measure = asdict(replace(self.settings.rollingq, max_rotations=0))
+            found.append(make_balancing("rollingq", self.model, self.tokens, measure))
+        return found
+
+    @property
+    def attachment(self) -> RollingQ | None:
+        """RollingQ on the fusion, from the start of training on; None without attention."""
+        callbacks = (c for c in self.balancing if isinstance(c, RollingQCallback))
+        return next((c.attachment for c in callbacks), None)
+
+    def train(self, run_dir: Path, on_epoch: OnEpoch) -> tuple[Recorder, ModelCheckpoint, MultimodalTask]:
+        """Train; afterwards the model holds the weights of the best epoch."""
+        train, choose = self.data.splits["train"], self.data.splits[self._selection_split]
+        task = MultimodalTask(self.model, self.settings.train)
+        recorder = Recorder(on_epoch, lambda: self.attachment)
+        best = ModelCheckpoint(run_dir, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
+        trainer = make_trainer(run_dir, self.settings.train.epochs, [*self.balancing, recorder, best])
+        batch_size = self.settings.train.batch_size
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            trainer.fit(
+                task,
+                make_loader(train, batch_size, seed=self.seed, shuffle=True),
+                make_loader(choose, 4 * batch_size, seed=self.seed, shuffle=False),
+            )
+        task.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
+        return recorder, best, task
+
+    @property
+    def _selection_split(self) -> str:
+        return "test" if self.settings.selection == "paper" else "val"
+
+    def read_test(self) -> tuple[Collected, dict[str, Collected]]:
+        """Return the clean pass over the test split and one with each modality replaced by noise."""
+        test = self.data.splits["test"]
+        noised = {name: replace_by_noise(test, name, seed=self.seed) for name in self.method.modalities}
+        return self._collect(test), {name: self._collect(split) for name, split in noised.items()}
+
+    def _collect(self, split: Split) -> Collected:
+        batches = make_loader(split, 4 * self.settings.train.batch_size, seed=0, shuffle=False)
+        return collect(self.model, batches, self.attachment, self.tokens)
+
+
+def make_trainer(run_dir: Path, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Return a quiet Trainer that logs to CSV and TensorBoard under ``run_dir``."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=[CSVLogger(run_dir, "csv", ""), TensorBoardLogger(run_dir, "tensorboard", "")],
+        deterministic=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1_000_000,
+    )
+
+
+def run_method(
+    method: Method, seed: int, data: MultimodalData, settings: Settings, run_dir: Path, on_epoch: OnEpoch
+) -> RunResult:
+    """Train one method with one seed, choose its best epoch, and read the test split once.
+
+    Args:
+        method: What to train.
+        seed: Of weights, order of batches and dropout.
+        data: The dataset.
+        settings: Everything else.
+        run_dir: Where checkpoint and logs go.
+        on_epoch: Called with each finished epoch.
+    """
+    start = time.perf_counter()
+    run = Run(method, seed, data, settings)
+    recorder, _, _ = run.train(run_dir, on_epoch)
+    clean, noisy = run.read_test()
+    best = max(recorder.history, key=lambda record: record.val_accuracy)
+    return RunResult(
+        method=method.name,
+        seed=seed,
+        modalities=list(method.modalities),
+        selection=settings.selection,
+        best_epoch=best.epoch,
+        val_accuracy=best.val_accuracy,
+        test_accuracy=clean.accuracy,
+        accuracy_under_noise={name: passed.accuracy for name, passed in noisy.items()},
+        probes={name: accuracy(logits, clean.labels) for name, logits in clean.probes.items()},
+        num_parameters=sum(p.numel() for p in run.model.parameters()),
+        seconds=time.perf_counter() - start,
+        attention=attention_result(clean, noisy, run.tokens, method.modalities),
+        num_rotations=0 if run.attachment is None else int(run.attachment.num_rotations),
+        history=recorder.history,
+    )
