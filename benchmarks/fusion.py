@@ -5,11 +5,11 @@ Run: python benchmarks/fusion.py
 
 from collections.abc import Callable
 
-from paired import paired_ratio, write_result
-
 import torch
-from rollingq.nn.fusion import ClassAttention
+from paired import paired_ratio, write_result
 from torch import Tensor
+
+from rollingq.nn.fusion import ClassAttention
 
 BATCH, LENGTH, DIM = 8, 375, 768
 

@@ -5,14 +5,14 @@ Run: python benchmarks/overhead.py
 
 from collections.abc import Callable
 
-from paired import paired_ratio, write_result
-
-import rollingq
 import torch
-from rollingq.config import EncoderConfig
-from rollingq.nn.registry import build_model
+from paired import paired_ratio, write_result
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+import rollingq
+from rollingq.config import EncoderConfig
+from rollingq.nn.registry import build_model
 
 SHAPES = {"audio": (16, 24), "image": (8, 8)}
 BATCH, CLASSES = 64, 10

@@ -13,7 +13,9 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def paired_ratio(first: Callable[[], Any], second: Callable[[], Any], *, rounds: int, warmup: int = 3) -> dict[str, Any]:
+def paired_ratio(
+    first: Callable[[], Any], second: Callable[[], Any], *, rounds: int, warmup: int = 3
+) -> dict[str, Any]:
     """Return median seconds of both and the quartiles of the ratio ``first / second`` over the rounds.
 
     The order within a round alternates, so that neither always runs behind the other.

@@ -26,7 +26,8 @@ def write_results(options: Options, comparison: Comparison) -> None:
     """Write comparison.json, figures and report.html, and print tables or JSON."""
     from rollingq.evaluation.results import to_json
     from rollingq.reporting.figures import save_figures
-    from rollingq.reporting.html import write_json, write_report
+    from rollingq.reporting.files import write_json
+    from rollingq.reporting.html import write_report
 
     write_json(comparison, options.out / "comparison.json")
     save_figures(comparison, options.out / "figures")
@@ -42,16 +43,15 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the verdict, the tables and the paired differences."""
     from rich.console import Console
 
-    from rollingq.reporting.tables import comparison_tables, difference_lines
-    from rollingq.reporting.verdict import verdict
+    from rollingq.reporting.tables import comparison_table, difference_lines
+    from rollingq.reporting.verdict import verdict_lines
 
     console = Console(highlight=False)
     console.print(f"\n[bold]{comparison.title}[/bold]\n")
-    for sentence in verdict(comparison):
+    for sentence in verdict_lines(comparison):
         console.print(sentence, markup=False)
-    for table in comparison_tables(comparison):
-        console.print()
-        console.print(table)
+    console.print()
+    console.print(comparison_table(comparison))
     console.print()
     for line in difference_lines(comparison):
         console.print(line, markup=False)

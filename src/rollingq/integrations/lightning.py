@@ -60,8 +60,8 @@ class RollingQCallback(pl.Callback):
             full_pass = _full_pass(trainer, pl_module)
         event = self.attachment.step(full_pass=full_pass)
         if event.air is not None:
-            pl_module.log("rollingq/air", event.air)
-            pl_module.log("rollingq/num_rotations", float(event.num_rotations))
+            values = {"rollingq/air": event.air, "rollingq/num_rotations": float(event.num_rotations)}
+            pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
 
 def _full_pass(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:  # noqa: ANN401

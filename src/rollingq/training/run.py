@@ -29,6 +29,13 @@ from rollingq.training.module import MultimodalTask
 from rollingq.training.recorder import Recorder
 from rollingq.training.settings import Settings
 
+HARMLESS = (
+    ".*does not have many workers.*",  # Whole batches come from memory.
+    ".*exists and is not empty.*",  # A run that was killed is done again in its folder.
+    ".*LeafSpec.*is deprecated.*",  # Lightning's own.
+)
+"""Warnings of the Trainer that say nothing about the run."""
+
 OnEpoch = Callable[[EpochRecord], None]
 
 
@@ -75,8 +82,8 @@ class Run:
         trainer = make_trainer(run_dir, self.settings.train.epochs, [*self.balancing, recorder, best])
         batch_size = self.settings.train.batch_size
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            for message in HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
             trainer.fit(
                 task,
                 make_loader(train, batch_size, seed=self.seed, shuffle=True),
@@ -113,7 +120,7 @@ def make_trainer(run_dir: Path, epochs: int, callbacks: list[pl.Callback]) -> pl
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1_000_000,
+        log_every_n_steps=1,
     )
 
 

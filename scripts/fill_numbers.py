@@ -1,0 +1,123 @@
+"""Copy figures from benchmarks/results into README and docs, between ``<!-- filled: NAME -->`` and ``<!-- end -->``.
+
+Run: python scripts/fill_numbers.py [--check]
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- filled: (?P<name>[\w.-]+) -->)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the stored result of one benchmark."""
+    loaded: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return loaded
+
+
+def percent(value: float) -> str:
+    """Return a fraction as per cent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def by_modality(values: dict[str, float] | None, form: str) -> str:
+    """Return "audio 93, image 5", or a dash where there is nothing."""
+    return ", ".join(f"{name} {format(value, form)}" for name, value in values.items()) if values else "–"
+
+
+def comparison_table(name: str) -> str:
+    """Return a comparison's summaries as a Markdown table."""
+    rows = [
+        "| method | accuracy, mean ± sd (%) | attention (%) | AIR | rotations | r with noise | probes (%) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in read(name)["summaries"]:
+        attention = {k: 100 * v for k, v in (row["attention_score"] or {}).items()}
+        probes = {k: 100 * v for k, v in row["probes"].items()}
+        accuracy = f"{percent(row['accuracy']['mean'])} ± {percent(row['accuracy']['std'])}"
+        air = "–" if row["air"] is None else f"{row['air']:+.2f}"
+        rotations = "–" if row["air"] is None else f"{row['num_rotations']:.1f}"
+        cells = (accuracy, by_modality(attention, ".0f"), air, rotations, by_modality(row["correlation"], "+.2f"))
+        rows.append(f"| {row['method']} | {' | '.join(cells)} | {by_modality(probes, '.0f')} |")
+    return "\n".join(["", *rows, ""])
+
+
+def difference_lines(name: str) -> str:
+    """Return the paired differences of a comparison as a list."""
+    lines = [
+        f"- {d['method']} against {d['baseline']}: {100 * d['accuracy']['mean']:+.1f} points "
+        f"[{100 * d['accuracy']['low']:+.1f}, {100 * d['accuracy']['high']:+.1f}], p = {d['p']:.2f}: **{d['verdict']}**"
+        for d in read(name)["differences"]
+    ]
+    return "\n".join(["", *lines, ""])
+
+
+def fusion_speed() -> str:
+    """Return how much faster the absorbed fusion layer is."""
+    return f"{read('fusion')['ratio_median']:.0f}"
+
+
+def overhead() -> str:
+    """Return what collecting statistics costs a step, in per cent."""
+    return f"{max(0.0, 100 * (read('overhead')['collecting']['ratio_median'] - 1)):.1f}"
+
+
+def demo_minutes() -> str:
+    """Return the demo's wall time in minutes."""
+    return f"{read('demo')['seconds'] / 60:.1f}"
+
+
+def demo_memory() -> str:
+    """Return the demo's peak memory in gigabytes."""
+    return f"{read('demo')['peak_memory_bytes'] / 1e9:.1f}"
+
+
+def search_choice(name: str) -> str:
+    """Return what a search chose, in one line."""
+    chosen = read(name)["chosen"]
+    train, rotation = chosen["train"], chosen["rollingq"]
+    return (
+        f"{train['optimizer']}, learning rate {train['learning_rate']:.2g}, {train['warmup_epochs']:g} epochs of "
+        f"warm-up; rho = {rotation['rho']:g}, beta = {rotation['beta']:g}, at most {rotation['max_rotations']} "
+        f"rotations, from epoch {rotation['first_epoch']}"
+    )
+
+
+FILLS: dict[str, Callable[[], str]] = {
+    "demo.table": lambda: comparison_table("demo"),
+    "demo.differences": lambda: difference_lines("demo"),
+    "demo.minutes": demo_minutes,
+    "demo.memory": demo_memory,
+    "utd_mhad.table": lambda: comparison_table("utd_mhad"),
+    "utd_mhad.differences": lambda: difference_lines("utd_mhad"),
+    "fusion.speed": fusion_speed,
+    "overhead": overhead,
+    "search.av_digits": lambda: search_choice("search_av_digits"),
+    "search.utd_mhad": lambda: search_choice("search_utd_mhad_inertial_depth"),
+}
+
+
+def fill(text: str) -> str:
+    """Return a page with every block filled; an unknown name is an error."""
+    return BLOCK.sub(lambda found: f"{found[1]}{FILLS[found['name']]()}{found[4]}", text)
+
+
+def main() -> None:
+    """Fill all pages, or with --check say which are out of date and exit with 1."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    stale = [page for page in pages if fill(page.read_text()) != page.read_text()]
+    if "--check" in sys.argv:
+        sys.exit("\n".join(f"{page.relative_to(ROOT)}: run scripts/fill_numbers.py" for page in stale))
+    for page in stale:
+        page.write_text(fill(page.read_text()))
+        print(f"filled {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

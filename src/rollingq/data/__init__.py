@@ -1,0 +1,1 @@
+"""Datasets: raw files become prepared folders, and prepared folders become splits of named modalities."""

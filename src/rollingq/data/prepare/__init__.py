@@ -1,0 +1,1 @@
+"""From raw files, as published, to prepared folders of safetensors shards."""

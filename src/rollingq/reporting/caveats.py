@@ -1,0 +1,41 @@
+"""What to keep in mind when reading a comparison: pure functions that return plain sentences."""
+
+from rollingq.evaluation.results import Comparison, MethodSummary
+from rollingq.reporting.lookup import is_chosen_on_test
+from rollingq.reporting.text import clean, count, has_spread, is_defined, joined, percent
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """Return every caveat that holds for this comparison, the gravest first."""
+    found = [_chosen_on_test(comparison), _one_seed(comparison), _near_chance(comparison), _intervals(comparison)]
+    return [text for text in found if text]
+
+
+def _chosen_on_test(comparison: Comparison) -> str:
+    methods = [clean(s.method) for s in comparison.summaries if is_chosen_on_test(comparison, s.method)]
+    return f"Best epoch chosen on test for {joined(methods)}: these accuracies are too good." if methods else ""
+
+
+def _one_seed(comparison: Comparison) -> str:
+    methods = [clean(s.method) for s in comparison.summaries if s.accuracy.num_seeds < 2]
+    return f"One seed only for {joined(methods)}: nothing can be said about their differences." if methods else ""
+
+
+def _is_near_chance(summary: MethodSummary, chance: float) -> bool:
+    interval = summary.accuracy
+    lowest = interval.low if has_spread(interval) else interval.mean
+    return is_defined(lowest) and lowest <= chance
+
+
+def _near_chance(comparison: Comparison) -> str:
+    methods = [clean(s.method) for s in comparison.summaries if _is_near_chance(s, comparison.chance)]
+    guess = f"always guessing the most frequent class ({percent(comparison.chance)})"
+    return f"Not shown to be better than {guess}: {joined(methods)}." if methods else ""
+
+
+def _intervals(comparison: Comparison) -> str:
+    if not any(has_spread(s.accuracy) for s in comparison.summaries):
+        return ""
+    num_test = comparison.num_samples.get("test")
+    split = f"one test split of {count(num_test, 'sample')}" if num_test is not None else "one test split"
+    return f"Intervals and p-values show the spread between training seeds on {split}, not that of other test data."
