@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from rollingq.data.base import ModalitySpec, MultimodalData, Split
 from rollingq.data.normalise import Statistics, normalise, statistics_of
-from rollingq.data.shards import Arrays, read_manifest, read_shard, sha256_of
+from rollingq.data.shards import Arrays, described_by_manifest, read_manifest, read_shard, sha256_of
 from rollingq.errors import DataError, MissingExtraError
 
 NAME = "av_digits"
@@ -37,17 +37,18 @@ def load(*, dir: Path | None = None, modalities: Sequence[str] = ("audio", "imag
     """
     folder = dir or FOLDER
     manifest = read_manifest(folder, NAME)
-    shards = {split: read_shard(folder, manifest, f"{split}.safetensors") for split in SPLITS}
-    digits = _digit_images(manifest) if "image" in modalities else None
-    raw = {split: _tokens(shards[split], split, digits, manifest["recipe"], modalities) for split in SPLITS}
-    statistics = {name: statistics_of(raw["train"][name]) for name in modalities}
-    return MultimodalData(
-        name=NAME,
-        modalities={name: ModalitySpec(**manifest["modalities"][name]) for name in modalities},
-        classes=tuple(manifest["classes"]),
-        splits={split: _split(raw[split], shards[split], statistics, manifest) for split in SPLITS},
-        manifest=manifest,
-    )
+    with described_by_manifest(folder):
+        shards = {split: read_shard(folder, manifest, f"{split}.safetensors") for split in SPLITS}
+        digits = _digit_images(manifest) if "image" in modalities else None
+        raw = {split: _tokens(shards[split], split, digits, manifest["recipe"], modalities) for split in SPLITS}
+        statistics = {name: statistics_of(raw["train"][name]) for name in modalities}
+        return MultimodalData(
+            name=NAME,
+            modalities={name: ModalitySpec(**manifest["modalities"][name]) for name in modalities},
+            classes=tuple(manifest["classes"]),
+            splits={split: _split(raw[split], shards[split], statistics, manifest) for split in SPLITS},
+            manifest=manifest,
+        )
 
 
 def audio_tokens(features: UInt8[np.ndarray, "N T F"], group: int) -> Float32[np.ndarray, "N L G"]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,24 @@ def read_shard(folder: Path, manifest: Mapping[str, Any], file: str) -> Arrays:
     for problem in _problems(arrays, promise.get("tensors", {})):
         raise DataError(f"Expected {folder / file} to hold {problem}. Prepare it again.")
     return arrays
+
+
+@contextmanager
+def described_by_manifest(folder: Path) -> Iterator[None]:
+    """Turn what a damaged manifest makes go wrong inside the block into one line.
+
+    Raises:
+        DataError: If an entry is absent or of the wrong form.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(
+            f"Expected {folder / MANIFEST} to describe its shards, but got a damaged one "
+            f"({type(error).__name__}: {error}). Prepare it again."
+        ) from error
 
 
 def check_folder(folder: Path, dataset: str) -> CheckReport:

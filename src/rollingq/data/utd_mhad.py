@@ -9,8 +9,7 @@ import torch
 
 from rollingq.data.base import ModalitySpec, MultimodalData, Split
 from rollingq.data.normalise import Statistics, normalise
-from rollingq.data.shards import read_manifest, read_shard
-from rollingq.errors import DataError
+from rollingq.data.shards import described_by_manifest, read_manifest, read_shard
 
 NAME = "utd_mhad"
 SPLITS = ("train", "val", "test")
@@ -28,7 +27,7 @@ def load(*, dir: Path, modalities: Sequence[str] = ("inertial", "depth", "skelet
         DataError: If the folder is another one, or a file is missing, changed, of a wrong shape or not finite.
     """
     manifest = read_manifest(dir, NAME)
-    try:
+    with described_by_manifest(dir):
         return MultimodalData(
             name=NAME,
             modalities={name: ModalitySpec(**manifest["modalities"][name]) for name in modalities},
@@ -36,19 +35,19 @@ def load(*, dir: Path, modalities: Sequence[str] = ("inertial", "depth", "skelet
             splits={split: _split(dir, manifest, split, modalities) for split in SPLITS},
             manifest=manifest,
         )
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"Expected the manifest of {dir} to describe {', '.join(modalities)}, but got a damaged one "
-            f"({type(error).__name__}: {error}). Prepare it again."
-        ) from error
 
 
 def _split(folder: Path, manifest: Mapping[str, Any], split: str, modalities: Sequence[str]) -> Split:
     arrays = read_shard(folder, manifest, f"{split}.safetensors")
-    statistics = {name: Statistics(**_vectors(manifest["statistics"][name])) for name in modalities}
-    inputs = {name: torch.from_numpy(normalise(arrays[name], statistics[name])) for name in modalities}
+    inputs = {
+        name: torch.from_numpy(normalise(arrays[name], _statistics(manifest["statistics"][name])))
+        for name in modalities
+    }
     return Split(inputs, torch.from_numpy(arrays["label"]), {}, list(manifest["splits"][split]["names"]))
 
 
-def _vectors(table: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
-    return {key: np.asarray(values, np.float64) for key, values in table.items()}
+def _statistics(table: Mapping[str, Sequence[float]]) -> Statistics:
+    statistics = Statistics(np.asarray(table["mean"], np.float64), np.asarray(table["std"], np.float64))
+    if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.std).all() and (statistics.std > 0).all()):
+        raise ValueError("statistics are not finite, or a standard deviation is 0")
+    return statistics

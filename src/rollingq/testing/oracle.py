@@ -80,8 +80,9 @@ def rebalance_anchor(query: Any, average_keys: Any, weights: Iterable[float]) ->
         array([0., 3.])
     """
     parts = [float(w) * k / math.hypot(*k) for w, k in zip(weights, as_array(average_keys), strict=True)]
-    direction = as_array(parts).sum(0)
-    return direction / math.hypot(*direction) * math.hypot(*as_array(query))
+    direction: Array = as_array(parts).sum(0)
+    anchor: Array = direction * (math.hypot(*as_array(query)) / math.hypot(*direction))
+    return anchor
 
 
 def minimal_rotation(x: Any, y: Any) -> Array:  # noqa: ANN401

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
@@ -119,11 +120,12 @@ def _run_all(
         yield from _in_processes(jobs, source, settings, out, min(workers, len(jobs)), on_epoch)
         return
     for job in jobs:
-        folder = out / "runs" / job.folder
-        yield (
-            job,
-            run_method(job.method, job.seed, data, settings, folder, lambda record, job=job: on_epoch(job, record)),
-        )
+        try:
+            yield job, run_method(
+                job.method, job.seed, data, settings, out / "runs" / job.folder, partial(on_epoch, job)
+            )
+        except Exception as error:  # A failed run is counted and the others go on, as in processes.
+            yield job, error
 
 
 def _in_processes(
@@ -193,6 +195,6 @@ def _read(out: Path, job: Job, key: str) -> RunResult | None:
 def _write(out: Path, job: Job, key: str, result: RunResult) -> None:
     path = out / "runs" / job.folder / "result.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps({"key": key, "result": json.loads(to_json(result))}, indent=1))
-    os.replace(partial, path)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"key": key, "result": json.loads(to_json(result))}, indent=1))
+    os.replace(temporary, path)

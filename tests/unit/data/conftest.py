@@ -1,6 +1,7 @@
 """Small made replicas of UTD-MHAD's raw files, and where the real ones are."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,12 @@ def write_replica(root: Path, name: str, seed: int = 0, size: tuple[int, int] = 
         folder = root / modality.capitalize()
         folder.mkdir(parents=True, exist_ok=True)
         savemat(folder / f"{name}_{modality}.mat", {variable: array}, do_compression=True)
+
+
+@pytest.fixture
+def replica() -> Callable[..., None]:
+    """The writer of made recordings."""
+    return write_replica
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from rollingq.data.prepare.utd_mhad import CLASSES, SUBJECTS, find_recordings, p
 from rollingq.data.shards import read_manifest
 from rollingq.errors import DataError
 
-from .conftest import write_replica
-
 INERTIAL = "Inertial/a1_s1_t1_inertial.mat"
 DEPTH = "Depth/a1_s1_t1_depth.mat"
 SKELETON = "Skeleton/a1_s1_t1_skeleton.mat"
@@ -106,9 +104,9 @@ def test_same_input_gives_the_same_bytes_for_any_number_of_workers(raw, tmp_path
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_an_earlier_prepared_folder_is_replaced_and_no_temporary_stays(raw, tmp_path):
+def test_an_earlier_prepared_folder_is_replaced_and_no_temporary_stays(raw, tmp_path, replica):
     prepare(root=raw, out=tmp_path / "out", workers=1)
-    write_replica(raw, "a3_s1_t1", seed=9)
+    replica(raw, "a3_s1_t1", seed=9)
     assert prepare(root=raw, out=tmp_path / "out", workers=1).total == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
@@ -154,8 +152,8 @@ def test_an_unreadable_root_is_a_data_error(raw, monkeypatch):
         find_recordings(raw)
 
 
-def test_without_a_sound_training_recording_there_is_nothing_to_write(tmp_path):
-    write_replica(tmp_path / "raw", "a1_s2_t1")
+def test_without_a_sound_training_recording_there_is_nothing_to_write(tmp_path, replica):
+    replica(tmp_path / "raw", "a1_s2_t1")
     with pytest.raises(DataError, match="Expected sound recordings of subjects"):
         prepare(root=tmp_path / "raw", out=tmp_path / "out", workers=1)
 
@@ -194,6 +192,10 @@ SPOILS = {
     "short statistics": (
         lambda folder: change_manifest(folder, lambda m: m["statistics"]["inertial"].update(mean=[0.0, 1.0])),
         "damaged one",
+    ),
+    "statistics of NaN": (
+        lambda folder: change_manifest(folder, lambda m: m["statistics"]["depth"].update(std=[float("nan")])),
+        "statistics are not finite",
     ),
     "path outside": (
         lambda folder: change_manifest(folder, lambda m: m["shards"].update({"../x": {}})),
