@@ -1,6 +1,7 @@
 """Entry of the command line: find the command by name and import only it."""
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, 1)
+    except BrokenPipeError:  # The reader of our output has gone, as in `rollingq data list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return _fail("stopped; finished runs are kept, the same command goes on from there", 130)
 

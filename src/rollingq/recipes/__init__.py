@@ -1,1 +1,1 @@
-
+"""Recipes: one YAML file a dataset, read before the flags."""
