@@ -46,7 +46,8 @@ def print_comparison(comparison: Comparison) -> None:
     from rollingq.reporting.tables import comparison_table, difference_lines
     from rollingq.reporting.verdict import verdict_lines
 
-    console = Console(highlight=False)
+    is_terminal = Console().is_terminal
+    console = Console(highlight=False, width=None if is_terminal else 100)
     console.print(f"\n[bold]{comparison.title}[/bold]\n")
     for sentence in verdict_lines(comparison):
         console.print(sentence, markup=False)

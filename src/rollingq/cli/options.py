@@ -119,10 +119,12 @@ def _one_line(text: str, arguments: list[str], known: set[str]) -> str:
     if unknown:
         hints = "".join(nearest(flag, known) for flag in unknown[:1])
         return f"Expected options that the command knows, but got {', '.join(unknown)}.{hints}"
-    text = re.sub(r"Parser key \"([^\"]+)\":", r"--\1:", " ".join(text.split()))
+    text = " ".join(text.split()).removesuffix(".")
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[([^\]]+)\]", r"one of \1", text)
-    return re.sub(r"Got value: (.*)", r"But got \1.", text)
+    text = re.sub(r'Parser key "([^"]+)": Expected (.+)\. Got value: (.*)', r"Expected --\1 to be \2, but got \3", text)
+    text = re.sub(r'Parser key "([^"]+)": ', r"--\1: ", text)
+    return f"{text}." if text.startswith("Expected") else f"Expected valid options, but {text}; see --help."
 
 
 def _options(parsed: Namespace) -> Options:

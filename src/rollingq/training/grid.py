@@ -121,8 +121,9 @@ def _run_all(
         return
     for job in jobs:
         try:
-            yield job, run_method(
-                job.method, job.seed, data, settings, out / "runs" / job.folder, partial(on_epoch, job)
+            yield (
+                job,
+                run_method(job.method, job.seed, data, settings, out / "runs" / job.folder, partial(on_epoch, job)),
             )
         except Exception as error:  # A failed run is counted and the others go on, as in processes.
             yield job, error
@@ -135,8 +136,7 @@ def _in_processes(
     news: SimpleQueue[tuple[Job, EpochRecord] | None] = context.SimpleQueue()
     reader = Thread(target=_relay, args=(news, on_epoch), daemon=True)
     reader.start()
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, context, _start_worker, (source, settings, str(out), threads, news)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (source, settings, str(out), news)) as pool:
         futures: dict[Future[RunResult], Job] = {pool.submit(_work, job): job for job in jobs}
         for future in as_completed(futures):
             error = future.exception()
@@ -154,8 +154,8 @@ _worker: dict[str, Any] = {}
 """What a worker process holds for its lifetime."""
 
 
-def _start_worker(source: Source, settings: Settings, out: str, threads: int, news: Any) -> None:  # noqa: ANN401
-    torch.set_num_threads(threads)
+def _start_worker(source: Source, settings: Settings, out: str, news: Any) -> None:  # noqa: ANN401
+    torch.set_num_threads(1)  # One core each: the same numbers, however many workers there are.
     _worker.update(data=source.load(), settings=settings, out=Path(out), news=news)
 
 

@@ -131,7 +131,7 @@ def test_silent_tokens_are_not_damaged_tokens() -> None:
     sequence = torch.randn(4, 8, DIM)
     sequence[:, 4:] = 0.0
     attention(sequence[:, 0], sequence)
+    expected = np.mean([oracle.cosine(q, attention.key.bias) for q in attention.query(sequence[:, 0])])
     event = attachment.step()
     assert event.num_samples == 4
-    expected = np.mean([oracle.cosine(q, attention.key.bias) for q in attention.query(sequence[:, 0])])
     assert event.cosines["visual"] == pytest.approx(expected, abs=1e-6)
