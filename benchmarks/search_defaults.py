@@ -34,8 +34,8 @@ def validation_accuracy(method: str, data: MultimodalData, settings: Settings) -
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as folder:
             run = Run(parsed, seed, data, settings)
-            recorder, _, _ = run.train(Path(folder), lambda _: None)
-        found.append(max(record.val_accuracy for record in recorder.history))
+            history = run.train(Path(folder), lambda _: None)
+        found.append(max(record.val_accuracy for record in history))
     return fmean(found)
 
 

@@ -18,7 +18,8 @@ class RollingQCallback(pl.Callback):
 
     Lightning validates before ``on_train_epoch_end``; so that the validated and saved model is the rotated
     one, the decision falls in ``on_train_batch_end`` of the epoch's last batch. The rotation, the counters
-    and the history are part of the module's state dict.
+    and the history are part of the module's state dict. With ``statistics="full_pass"`` the module's ``forward``
+    is called with each batch of the training loader.
 
     Args:
         layer: Path of the attention layer in the LightningModule.
@@ -68,7 +69,7 @@ def _full_pass(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:  # no
     """Return a function that runs the module over the training data once."""
 
     def run() -> None:
-        for index, batch in enumerate(trainer.train_dataloader):  # type: ignore[arg-type]
-            pl_module.validation_step(pl_module.transfer_batch_to_device(batch, pl_module.device, 0), index)
+        for batch in trainer.train_dataloader:  # type: ignore[union-attr]
+            pl_module(pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
 
     return run

@@ -27,16 +27,21 @@ class MultimodalTask(pl.LightningModule):
         self.model = model
         self.settings = settings
 
+    def forward(self, batch: dict[str, Any]) -> ModelOutput:
+        """Return what the classifier says of a batch."""
+        output: ModelOutput = self.model(batch)
+        return output
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        output: ModelOutput = self.model(batch)
+        output = self(batch)
         fused = cross_entropy(output.logits, batch["label"])
         self.log("train/loss", fused.detach(), on_step=False, on_epoch=True, batch_size=len(batch["label"]))
         return fused + sum(cross_entropy(logits, batch["label"]) for logits in output.probes.values())
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log loss and accuracy."""
-        output: ModelOutput = self.model(batch)
+        output = self(batch)
         is_right = (output.logits.argmax(-1) == batch["label"]).float().mean()
         values = {"val/loss": cross_entropy(output.logits, batch["label"]), "val/accuracy": is_right}
         self.log_dict(values, batch_size=len(batch["label"]))

@@ -73,8 +73,8 @@ class Run:
         callbacks = (c for c in self.balancing if isinstance(c, RollingQCallback))
         return next((c.attachment for c in callbacks), None)
 
-    def train(self, run_dir: Path, on_epoch: OnEpoch) -> tuple[Recorder, ModelCheckpoint, MultimodalTask]:
-        """Train; afterwards the model holds the weights of the best epoch."""
+    def train(self, run_dir: Path, on_epoch: OnEpoch) -> list[EpochRecord]:
+        """Train and return the history; afterwards the model holds the weights of the best epoch."""
         train, choose = self.data.splits["train"], self.data.splits[self._selection_split]
         task = MultimodalTask(self.model, self.settings.train)
         recorder = Recorder(on_epoch, lambda: self.attachment)
@@ -90,7 +90,7 @@ class Run:
                 make_loader(choose, 4 * batch_size, seed=self.seed, shuffle=False),
             )
         task.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
-        return recorder, best, task
+        return recorder.history
 
     @property
     def _selection_split(self) -> str:
@@ -139,9 +139,9 @@ def run_method(
     """
     start = time.perf_counter()
     run = Run(method, seed, data, settings)
-    recorder, _, _ = run.train(run_dir, on_epoch)
+    history = run.train(run_dir, on_epoch)
     clean, noisy = run.read_test()
-    best = max(recorder.history, key=lambda record: record.val_accuracy)
+    best = max(history, key=lambda record: record.val_accuracy)
     return RunResult(
         method=method.name,
         seed=seed,
@@ -156,5 +156,5 @@ def run_method(
         seconds=time.perf_counter() - start,
         attention=attention_result(clean, noisy, run.tokens, method.modalities),
         num_rotations=0 if run.attachment is None else int(run.attachment.num_rotations),
-        history=recorder.history,
+        history=history,
     )

@@ -107,21 +107,16 @@ def test_air_and_rotations_are_logged(tmp_path: Path) -> None:
 
 
 def test_resuming_restores_rotation_counters_and_history(tmp_path: Path) -> None:
-    whole, straight = Task(), callback(max_rotations=3)
-    fit(whole, trainer(tmp_path / "whole", straight, max_epochs=4))
+    def run(seed: int, max_epochs: int, **resume: Any) -> tuple[Task, RollingQCallback]:
+        task, rolling = Task(seed), callback(max_rotations=3)
+        engine = trainer(tmp_path, rolling, max_epochs=max_epochs, enable_checkpointing=False)
+        fit(task, engine, **resume)
+        engine.save_checkpoint(tmp_path / f"{max_epochs}.ckpt")
+        return task, rolling
 
-    first, before = Task(), callback(max_rotations=3)
-    engine = trainer(tmp_path / "first", before, max_epochs=2)
-    fit(first, engine)
-    engine.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, after = Task(seed=5), callback(max_rotations=3)
-    fit(
-        resumed,
-        trainer(tmp_path / "resumed", after, max_epochs=4),
-        ckpt_path=tmp_path / "half.ckpt",
-        weights_only=False,
-    )
-
+    whole, straight = run(0, 4)
+    run(0, 2)
+    resumed, after = run(5, 4, ckpt_path=tmp_path / "2.ckpt", weights_only=True)
     assert after.attachment.history == straight.attachment.history
     assert [event.rotated for event in after.attachment.history] == [True, True, True, False]
     tokens = torch.randn(3, 7, DIM)
@@ -139,7 +134,7 @@ def test_a_fresh_trainer_evaluates_the_rotated_checkpoint(tmp_path: Path, verb: 
     engine.save_checkpoint(tmp_path / "last.ckpt")
     fresh, rolling = Tested(seed=5), callback()
     metrics = getattr(trainer(tmp_path, rolling), verb)(
-        fresh, loader(NUM_VAL, 2), ckpt_path=tmp_path / "last.ckpt", verbose=False, weights_only=False
+        fresh, loader(NUM_VAL, 2), ckpt_path=tmp_path / "last.ckpt", verbose=False, weights_only=True
     )
     assert int(rolling.attachment.num_rotations) == 1
     assert metrics[0]["loss"] == pytest.approx(float(engine.callback_metrics["loss"]), abs=1e-6)
@@ -150,7 +145,7 @@ def test_the_best_checkpoint_holds_what_was_validated(tmp_path: Path) -> None:
     task = Task()
     fit(task, trainer(tmp_path, callback(max_rotations=2), keeper, max_epochs=2, num_sanity_val_steps=0))
     for epoch, count in enumerate((1, 2)):
-        state = torch.load(tmp_path / f"epoch={epoch}.ckpt", weights_only=False)["state_dict"]
+        state = torch.load(tmp_path / f"epoch={epoch}.ckpt", weights_only=True)["state_dict"]
         assert int(state["model.attention.rollingq.num_rotations"]) == count
 
 
