@@ -9,6 +9,7 @@ from rollingq.functional.imbalance import (
 )
 from rollingq.functional.keys import average_key, masked_mean
 from rollingq.functional.rotation import Rotation, apply_rotation, compose, rotation_between
+from rollingq.functional.vectors import unit_vector
 
 __all__ = [
     "Rotation",
@@ -24,4 +25,5 @@ __all__ = [
     "rebalance_anchor",
     "rebalance_weights",
     "rotation_between",
+    "unit_vector",
 ]

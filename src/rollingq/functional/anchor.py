@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softmax
 
+from rollingq.functional.vectors import unit_vector
+
 
 def rebalance_weights(cosines: Float[Tensor, "*batch M"], rho: float) -> Float[Tensor, "*batch M"]:
     """Return the share of each modality in the anchor: ``softmax(-2 rho cos)`` over the modalities.
@@ -24,12 +26,6 @@ def rebalance_weights(cosines: Float[Tensor, "*batch M"], rho: float) -> Float[T
         tensor([0.5000, 0.5000])
     """
     return softmax(-2.0 * rho * cosines, dim=-1)
-
-
-def _unit(vectors: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-    norm = vectors.norm(dim=-1, keepdim=True)
-    is_defined = norm.isfinite() & (norm > 0)
-    return torch.where(is_defined, vectors / torch.where(is_defined, norm, 1.0), 0.0)
 
 
 def rebalance_anchor(
@@ -55,8 +51,9 @@ def rebalance_anchor(
         >>> rebalance_anchor(torch.tensor([3.0, 0.0]), torch.eye(2), torch.tensor([0.0, 1.0]))
         tensor([0., 3.])
     """
-    mixed = (weights.unsqueeze(-1) * _unit(average_keys)).sum(-2)
-    is_direction = mixed.norm(dim=-1, keepdim=True) > 16 * torch.finfo(mixed.dtype).eps
+    directions, is_defined = unit_vector(average_keys)
+    mixed = (weights.unsqueeze(-1) * directions).sum(-2)
+    is_direction = (mixed.norm(dim=-1, keepdim=True) > 16 * torch.finfo(mixed.dtype).eps) & is_defined.all(-2)
     norm = query.norm(dim=-1, keepdim=True)
-    anchor = torch.where(is_direction, _unit(mixed) * norm, 0.0)
-    return torch.where(norm.isfinite(), anchor, 0.0)
+    anchor = torch.where(is_direction & norm.isfinite(), unit_vector(mixed)[0] * norm, 0.0)
+    return anchor.to(query.dtype)

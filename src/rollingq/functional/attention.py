@@ -80,6 +80,8 @@ def absorbed_attention(
         >>> out, weights
         (tensor([[1., 1.]]), tensor([[[0.2500, 0.2500, 0.2500, 0.2500]]]))
     """
+    if mask is not None:  # What stands in padding counts as nothing, even NaN.
+        tokens = torch.where(mask.unsqueeze(-1), tokens, 0.0)
     heads = query.unflatten(-1, (num_heads, -1))
     absorbed = torch.einsum("bhd,hde->bhe", heads, key_weight.unflatten(0, (num_heads, -1)))
     absorbed = absorbed * heads.shape[-1] ** -0.5

@@ -1,8 +1,9 @@
 """Cosine of the query and the average keys, and the attention imbalance rate (paper, Eq. 9)."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from rollingq.functional.vectors import unit_vector
 
 
 def query_key_cosine(
@@ -15,17 +16,14 @@ def query_key_cosine(
         average_keys: Average keys (Eq. 3), ``[..., M, D]``.
 
     Returns:
-        Cosines in [-1, 1], ``[..., M]``.
+        Cosines in [-1, 1], ``[..., M]``, in at least float32.
 
     Example:
         >>> query_key_cosine(torch.tensor([1.0, 0.0]), torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
         tensor([1., 0.])
     """
-    query = query.unsqueeze(-2)
-    dot = (query * average_keys).sum(-1)
-    norms = query.norm(dim=-1) * average_keys.norm(dim=-1)
-    is_defined = norms.isfinite() & (norms > 0) & dot.isfinite()
-    return torch.where(is_defined, dot / torch.where(is_defined, norms, 1.0), 0.0).clamp(-1.0, 1.0)
+    (query, _), (keys, _) = unit_vector(query.unsqueeze(-2)), unit_vector(average_keys)
+    return (query * keys).sum(-1).clamp(-1.0, 1.0)
 
 
 def imbalance_of_cosines(cosines: Float[Tensor, "*batch M"]) -> Float[Tensor, "*batch"]:

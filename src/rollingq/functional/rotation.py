@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rollingq.functional.vectors import unit_vector
+
 Method = Literal["minimal", "svd"]
 
 PARALLEL = 1e-10
@@ -27,16 +29,6 @@ class Rotation(NamedTuple):
         basis = self.basis
         update = self.core if basis is None else basis @ self.core @ basis.mT
         return update + torch.eye(update.shape[-1], dtype=update.dtype, device=update.device)
-
-
-def _direction(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the float64 unit vector (zero if undefined) and whether it is defined."""
-    vector = vector.detach().double()
-    scale = vector.abs().amax(-1, keepdim=True)
-    is_defined = scale.isfinite() & (scale > 0)
-    scaled = torch.where(is_defined, vector / torch.where(is_defined, scale, 1.0), 0.0)
-    norm = scaled.norm(dim=-1, keepdim=True)
-    return scaled / torch.where(is_defined, norm, 1.0), is_defined
 
 
 def _reject(vector: Tensor, unit: Tensor) -> Tensor:
@@ -60,10 +52,10 @@ def _minimal(x: Tensor, y: Tensor, is_defined: Tensor) -> Rotation:
     sin = normal.norm(dim=-1, keepdim=True)
     is_flat = sin < PARALLEL
     normal = torch.where(is_flat, _fixed_axis(x), normal / torch.where(is_flat, 1.0, sin))
-    sin = torch.where(is_flat, 0.0, sin)
+    sin = torch.where(is_flat | ~is_defined, 0.0, sin)
     cos = torch.where(is_defined, torch.where(is_flat, cos.sign(), cos), 1.0)
     length = torch.hypot(cos, sin)
-    shrink, sin = cos / length - 1.0, torch.where(is_defined, sin / length, 0.0)
+    shrink, sin = cos / length - 1.0, sin / length
     core = torch.cat(
         [torch.cat([shrink, -sin], -1).unsqueeze(-2), torch.cat([sin, shrink], -1).unsqueeze(-2)],
         -2,
@@ -113,7 +105,7 @@ def rotation_between(
         raise ValueError(f"Expected vectors of at least 2 numbers, but got {x.shape[-1]}; no plane to turn in.")
     if method not in ("minimal", "svd"):
         raise ValueError(f"Expected method 'minimal' or 'svd', but got {method!r}.")
-    (x64, x_ok), (y64, y_ok) = _direction(x), _direction(y)
+    (x64, x_ok), (y64, y_ok) = (unit_vector(vector.detach().double()) for vector in (x, y))
     build = _minimal if method == "minimal" else _svd
     return cast_rotation(build(x64, y64, x_ok & y_ok), torch.promote_types(x.dtype, torch.float32))
 
@@ -141,11 +133,12 @@ def apply_rotation(vectors: Float[Tensor, "*batch D"], rotation: Rotation) -> Fl
     """
     rotation = cast_rotation(rotation, torch.promote_types(vectors.dtype, torch.float32))
     rows = vectors.to(rotation.core.dtype)
-    inner = rows if rotation.basis is None else _times(rows, rotation.basis)
-    update = _times(inner, rotation.core.mT)
-    if rotation.basis is not None:
-        update = _times(update, rotation.basis.mT)
-    return (rows + update).to(vectors.dtype)
+    with torch.autocast(rows.device.type, enabled=False):  # A rotation in bfloat16 is not orthogonal.
+        inner = rows if rotation.basis is None else _times(rows, rotation.basis)
+        update = _times(inner, rotation.core.mT)
+        if rotation.basis is not None:
+            update = _times(update, rotation.basis.mT)
+        return (rows + update).to(vectors.dtype)
 
 
 def _times(rows: Tensor, matrix: Tensor) -> Tensor:
