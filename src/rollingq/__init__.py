@@ -4,7 +4,7 @@ import rollingq
 
 att = rollingq.attach(model, "fusion.attention", tokens={"cls": 1, "audio": 177, "visual": 197})
 ...                       # train an epoch as always
-print(att.step())         # AIR +0.31 (audio favoured) -> rotated 41.2 deg, 1 of 1
+print(att.step())         # AIR +0.31 (audio favoured) -> rotated 41.2 deg, 1 of 2
 """
 
 import importlib

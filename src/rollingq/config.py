@@ -23,11 +23,11 @@ class RollingQConfig:
         ConfigError: If a value is outside its range; all that is wrong is said together.
     """
 
-    rho: float = 5.0
+    rho: float = 10.0
     """Sensitivity of the anchor to the imbalance (Eq. 11), > 0."""
     beta: float = 0.2
     """Threshold on the absolute AIR that triggers a rotation, in [0, 2]."""
-    max_rotations: int = 1
+    max_rotations: int = 2
     """Rotations allowed in the whole training (paper: 1 or 3); 0 only measures."""
     first_epoch: int = 0
     """First epoch (first `step()` is 0) at whose end a rotation is allowed."""
@@ -106,7 +106,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.dim, self.num_layers, self.num_heads)
-        if not all(_is_count(n) and n > 0 for n in sizes) or self.dim % self.num_heads or not 0 <= self.dropout < 1:
+        is_dropout = _is_number(self.dropout) and 0 <= self.dropout < 1
+        if not all(_is_count(n) and n > 0 for n in sizes) or self.dim % self.num_heads or not is_dropout:
             raise ConfigError(
                 f"Expected encoder sizes >= 1, dim divisible by num_heads, and dropout in [0, 1), but got {self}."
             )

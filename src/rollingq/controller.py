@@ -38,8 +38,8 @@ class QuerySite(Protocol):
     dim: int
     """Width of a head."""
 
-    def rotation_changed(self, *, is_rotated: bool) -> None:
-        """Hear that the rotation was set, loaded or reset."""
+    def keep_called(self, is_needed: bool) -> None:
+        """Make sure that the layer's forward is really called from now on, or no longer."""
 
     def fold(self, example: Any) -> float | None:  # noqa: ANN401
         """Move the rotation into the weights and leave the model; see :meth:`RollingQ.fold`."""
@@ -136,10 +136,15 @@ class RollingQ(nn.Module):
     def watch(self, watcher: Watcher) -> Iterator[None]:
         """Hand every forward's Observation to ``watcher`` while the context is open, in eval mode too."""
         self._watchers.append(watcher)
+        self._keep_called()
         try:
             yield
         finally:
             self._watchers.remove(watcher)
+            self._keep_called()
+
+    def _keep_called(self) -> None:
+        self._site.keep_called(bool(self._watchers) or bool(self.num_rotations > 0))
 
     # --- once an epoch: decide -----------------------------------------------------------------------
 
@@ -171,19 +176,23 @@ class RollingQ(nn.Module):
         return event
 
     def _decide(self, means: Means | None, full_pass: Callable[[], object] | None) -> RotationEvent:
+        if self._statistics.num_skipped:
+            self._warn(
+                f"{self._statistics.num_skipped} samples with NaN or infinite tokens were left out of the statistics."
+            )
         if means is None:
             return self._event(reason="nothing seen of some modality since the last step")
-        if means.num_skipped:
-            self._warn(f"{means.num_skipped} samples with NaN or infinite tokens were left out of the statistics.")
         cosines = means.cosines
         if self.config.heads == "shared":
             cosines = cosines.mean(0, keepdim=True).expand_as(cosines)
         air = imbalance_of_cosines(cosines)
         is_over = air.abs() >= self.config.beta
         reason = self._reason_to_stay(is_over)
-        if reason is None and full_pass is not None:
-            means = self._pass_means(full_pass) or means
         weights = rebalance_weights(cosines, self.config.rho)
+        if reason is None and full_pass is not None:
+            shown = self._pass_means(full_pass)
+            means = shown or means
+            reason = None if shown else "the full pass showed nothing of some modality"
         step = None if reason else self._turn(means, weights, is_over)
         if reason is None and step is None:
             reason = "the query, a mean key or the anchor has no direction (zero vector), or the anchor is the query"
@@ -211,7 +220,7 @@ class RollingQ(nn.Module):
             step = Rotation(None, torch.where(turned[:, None, None], step.core, 0.0))
         self._set_rotation(compose(step, self._used_rotation()))
         self.num_rotations += 1
-        self._site.rotation_changed(is_rotated=True)
+        self._keep_called()
         return float(angle[turned].mean())
 
     def _used_rotation(self) -> Rotation:
@@ -309,7 +318,7 @@ class RollingQ(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super()._load_from_state_dict(*args, **kwargs)
-        self._site.rotation_changed(is_rotated=bool(self.num_rotations > 0))
+        self._keep_called()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RollingQ":
         """Move with the model, but never below float32: a rotation in bfloat16 is not orthogonal."""

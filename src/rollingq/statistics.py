@@ -51,8 +51,6 @@ class Means:
     average_keys: Float[Tensor, "H M D"]
     cosines: Float[Tensor, "H M"]
     num_samples: list[int]
-    num_skipped: int
-    """Samples left out because a query or a key was not finite."""
 
 
 class KeyStatistics:
@@ -77,6 +75,8 @@ class KeyStatistics:
         }
         self._pending: list[Observation] = []
         self._sums: Tensor | None = None
+        self.num_skipped = 0
+        """Samples that the last ``means`` left out because a query or a key was not finite."""
 
     def clear(self) -> None:
         """Forget everything seen."""
@@ -102,12 +102,14 @@ class KeyStatistics:
     def means(self) -> Means | None:
         """Return the means over all samples and processes, or None where some modality was never seen."""
         self._flush()
+        self.num_skipped = 0
         sums = self._all_reduced()
         if sums is None:
             return None
         parts = dict(zip(self._shapes, sums.split([_size(s) for s in self._shapes.values()]), strict=True))
         parts = {name: part.reshape(self._shapes[name]) for name, part in parts.items()}
         counts = parts["counts"]
+        self.num_skipped = int(parts["num_skipped"])
         if not bool((counts > 0).all()):
             return None
         return Means(
@@ -115,7 +117,6 @@ class KeyStatistics:
             average_keys=parts["keys"] / counts[None, :, None],
             cosines=parts["cosines"] / counts,
             num_samples=[int(n) for n in counts],
-            num_skipped=int(parts["num_skipped"]),
         )
 
     def _all_reduced(self) -> Tensor | None:

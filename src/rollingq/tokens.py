@@ -53,6 +53,22 @@ class TokenLayout:
                 "there is nothing to balance. Name the layer whose keys hold all modalities."
             )
 
+        self._check_mask()
+
+    def _check_mask(self) -> None:
+        mask = self.mask
+        if mask is not None and (mask.dtype != torch.bool or mask.dim() != 2 or mask.shape[1] != self.total):
+            raise ShapeError(
+                f"Expected a mask of bool [B, {self.total}], True at real positions ({self}), but got "
+                f"{str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}; give one value a key position."
+            )
+
+    def masked(self, mask: Bool[Tensor, "B L"] | None) -> "TokenLayout":
+        """Return the layout with ``mask`` as well: a position is real where both say so."""
+        if mask is None:
+            return self
+        return TokenLayout(self.lengths, mask if self.mask is None else mask & self.mask)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities, in order, without "cls"."""
@@ -117,4 +133,11 @@ Tokens = Mapping[str, int] | TokenLayout | Callable[..., Mapping[str, int] | Tok
 
 def as_layout(tokens: Mapping[str, int] | TokenLayout) -> TokenLayout:
     """Return ``tokens`` as a TokenLayout."""
-    return tokens if isinstance(tokens, TokenLayout) else TokenLayout(tokens)
+    if isinstance(tokens, TokenLayout):
+        return tokens
+    if not isinstance(tokens, Mapping):
+        raise AttachError(
+            f"Expected tokens as a mapping such as {{'cls': 1, 'audio': 177, 'visual': 197}} or a TokenLayout, but got "
+            f"{type(tokens).__name__}."
+        )
+    return TokenLayout(tokens)

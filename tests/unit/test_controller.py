@@ -22,10 +22,10 @@ class Bench:
     def __init__(self, num_heads: int = 1) -> None:
         self.model: nn.Module = nn.Identity()
         self.num_heads, self.dim = num_heads, D
-        self.told: list[bool] = []
+        self.is_called = False
 
-    def rotation_changed(self, *, is_rotated: bool) -> None:
-        self.told.append(is_rotated)
+    def keep_called(self, is_needed: bool) -> None:
+        self.is_called = is_needed
 
 
 def controller(num_heads: int = 1, num_modalities: int = 2, **options: Any) -> RollingQ:
@@ -109,7 +109,7 @@ def test_all_rotations_used_up() -> None:
     assert [event.num_rotations for event in events] == [1, 2, 2]
     assert events[2].reason == "all rotations are used up"
     assert events[2].air == 1.0, "it still measures"
-    assert attachment._site.told == [True, True]
+    assert attachment._site.is_called, "a rotated layer has to be called"
 
 
 def test_max_rotations_zero_only_measures() -> None:
@@ -193,8 +193,10 @@ def test_watchers_see_every_forward_and_leave() -> None:
     attachment, watched = controller().eval(), []
     with attachment.watch(watched.append):
         assert attachment.is_observing
+        assert attachment._site.is_called
         attachment.observe(lopsided())
     assert not attachment.is_observing
+    assert not attachment._site.is_called
     assert len(watched) == 1
     assert attachment.step().air is None, "what is watched in eval mode is not counted"
 
@@ -214,9 +216,7 @@ def test_damaged_samples_are_left_out_and_said_once(has_good_samples: bool) -> N
 
 @pytest.mark.parametrize(("statistics", "full_pass"), [("full_pass", None), ("epoch", list), ("last_batch", list)])
 def test_full_pass_is_given_exactly_where_it_is_used(statistics: str, full_pass: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"^Expected step\(full_pass.* exactly .* statistics is '{statistics}'"
-    ):
+    with pytest.raises(ConfigError, match=rf"^Expected step\(full_pass.* exactly .* statistics is '{statistics}'"):
         controller(statistics=statistics).step(full_pass=full_pass)
 
 

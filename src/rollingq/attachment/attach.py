@@ -86,9 +86,16 @@ def _make_site(
     num_heads: int | None,
 ) -> Site:
     if isinstance(attention, nn.MultiheadAttention):
+        given = {"query": query, "key": key, "num_heads": num_heads}
+        needless = [f"{name}=" for name, value in given.items() if value is not None]
+        if needless:
+            raise AttachError(
+                f"Expected no {' or '.join(needless)} for torch.nn.MultiheadAttention, which names its own, but got "
+                "some; leave them out."
+            )
         return MultiheadSite(model, attention, path, tokens, scope)
     query, key = _projection_names(model, attention, path, query, key)
-    kind = AbsorbedSite if hasattr(attention, "key_input") else LinearSite
+    kind = AbsorbedSite if hasattr(type(attention), "absorbed_arguments") else LinearSite
     projections = {"query": _linear(attention, path, query), "key": _linear(attention, path, key)}
     return kind(model, attention, path, tokens, scope, num_heads=num_heads, **projections)
 
@@ -125,6 +132,8 @@ def _modalities(tokens: Tokens, modalities: Sequence[str] | None) -> tuple[str, 
                 "Expected modalities= beside a callable for tokens, but got none; name them in the order of the keys, "
                 "such as modalities=('audio', 'visual')."
             )
+        if len(modalities) < 2:
+            raise AttachError(f"Expected at least two modalities to balance, but got {list(modalities)}.")
         return tuple(modalities)
     if modalities is not None:
         raise AttachError("Expected modalities= only beside a callable for tokens: a mapping names them already.")

@@ -19,7 +19,7 @@ TOLERANCE = 1e-6
 @torch.no_grad()
 def fold_site(site: Site, example: Any) -> float | None:  # noqa: ANN401
     """Fold one attachment; see :meth:`rollingq.controller.RollingQ.fold`."""
-    _refuse_shared_weight(site)
+    _refuse_shared_parameters(site)
     if example is None:
         _refuse_other_rows(site)
     before = None if example is None else _outputs(site.model, example)
@@ -40,16 +40,23 @@ def _rotate_weight(site: Site) -> None:
 
 def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]) -> float:  # noqa: ANN401
     """Compare the folded model with the rotated one on the example; undo and refuse if they differ."""
-    attachment = site.rollingq
-    state = {name: value.clone() for name, value in attachment.named_buffers()}
-    attachment.num_rotations.zero_()  # The identity, for the comparison.
-    difference, size = _difference(before, _outputs(site.model, example))
-    if difference <= TOLERANCE * max(1.0, size):
+    count = site.rollingq.num_rotations
+    num_rotations = count.clone()
+    count.zero_()  # The identity, for the comparison.
+    try:
+        difference, size = _difference(before, _outputs(site.model, example))
+        is_equal = difference <= TOLERANCE * max(1.0, size)
+    except BaseException:
+        is_equal = False
+        raise
+    finally:
+        count.copy_(num_rotations)
+        if not is_equal:
+            for part, old in zip((p for p in site.query_weight() if p is not None), saved, strict=True):
+                part.copy_(old)
+    if is_equal:
         site.remove()
         return difference
-    attachment.num_rotations.copy_(state["num_rotations"])
-    for part, old in zip((p for p in site.query_weight() if p is not None), saved, strict=True):
-        part.copy_(old)
     raise FoldError(
         f"Expected the folded model to agree within {TOLERANCE:g} on the example, but it differs by {difference:.2g}: "
         f"{_other_rows_text(site)} Keep the attachment, or train with scope='all_queries'."
@@ -93,17 +100,29 @@ def _other_rows_text(site: Site) -> str:
     )
 
 
-def _refuse_shared_weight(site: Site) -> None:
-    weight, _ = site.query_weight()
-    base = weight if weight._base is None else weight._base
-    owners = [
+def _refuse_shared_parameters(site: Site) -> None:
+    for part in site.query_weight():
+        if part is None:
+            continue
+        base = part if part._base is None else part._base
+        owners = _owners(site.model, base)
+        if not owners:
+            raise FoldError(
+                f"Expected the query projection of {site.path!r} to own its weight, but it is computed from other "
+                "parameters on every forward; remove the parametrization first."
+            )
+        if len(owners) > 1:
+            raise FoldError(
+                f"Expected the query projection of {site.path!r} to share nothing, but {', '.join(owners)} are one "
+                "parameter; folding would change them too. Untie them first."
+            )
+
+
+def _owners(model: nn.Module, parameter: Tensor) -> list[str]:
+    """Return all names under which a model holds a parameter."""
+    return [
         f"{name}.{key}" if name else key
-        for name, module in site.model.named_modules(remove_duplicate=False)
-        for key, parameter in module._parameters.items()
-        if parameter is base
+        for name, module in model.named_modules(remove_duplicate=False)
+        for key, other in module._parameters.items()
+        if other is parameter
     ]
-    if len(owners) > 1:
-        raise FoldError(
-            f"Expected the query weight of {site.path!r} to serve nothing else, but it is shared by "
-            f"{', '.join(owners)}; folding would change them too. Untie it first."
-        )

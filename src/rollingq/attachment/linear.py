@@ -1,11 +1,11 @@
 """Attention with separate query and key Linears, by forward hooks on both."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from rollingq.attachment.sites import Site, as_rows
+from rollingq.attachment.sites import SeenQuery, Site, as_rows
 from rollingq.errors import AttachError, ShapeError
 from rollingq.tokens import TokenLayout, Tokens
 
@@ -30,15 +30,15 @@ class LinearSite(Site):
         super().__init__(model, attention, path, tokens, scope)
         self.query, self.key = query, key
         self._check(query, key, path)
-        self.num_heads = num_heads or _num_heads(attention)
-        if query.out_features % self.num_heads:
+        self.num_heads = _num_heads(attention) if num_heads is None else num_heads
+        if self.num_heads < 1 or query.out_features % self.num_heads:
             raise AttachError(
-                f"Expected the query width {query.out_features} of {path!r} to divide by its number of heads, "
-                f"but got {self.num_heads}; give num_heads=."
+                f"Expected num_heads to divide the query width {query.out_features} of {path!r}, a positive number of "
+                f"heads, but got {self.num_heads}; give num_heads=."
             )
         self.dim = query.out_features // self.num_heads
         self._forward_layout: TokenLayout | None = None
-        self._seen_query: tuple[Tensor, slice] | None = None
+        self._seen_query: SeenQuery | None = None
         self._seen_keys: Tensor | None = None
 
     @staticmethod
@@ -82,23 +82,28 @@ class LinearSite(Site):
         rows = self.rows(queries.shape[1], self._current_layout())
         rotated = self.rotate_rows(queries, rows)
         if self.rollingq.is_observing:
-            self._seen_query = (rotated, rows)
+            self._seen_query = self.seen_query(rotated, rows, self._current_layout())
             self._report()
         return None if rotated is queries else rotated.reshape(output.shape)
 
     def _on_key(self, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
+        if output.dim() != 3:
+            raise ShapeError(
+                f"Expected keys [B, L, D] in {self.path!r}, but got {list(output.shape)}; give a layer whose key "
+                "projection sees all tokens at once."
+            )
+        layout = self._current_layout()
+        layout.check_length(output.shape[1])
         if self.rollingq.is_observing:
-            if output.dim() != 3:
-                raise ShapeError(f"Expected keys [B, L, D] in {self.path!r}, but got {list(output.shape)}.")
             with torch.no_grad():
-                self._seen_keys = self._current_layout().average(output)
+                self._seen_keys = layout.average(output)
             self._report()
 
     def _report(self) -> None:
         """Report once both projections have been seen, whichever comes first."""
         if self._seen_query is None or self._seen_keys is None:
             return
-        self.observe(*self._seen_query, self._seen_keys, self._current_layout())
+        self.observe(self._seen_query, self._seen_keys, self._current_layout())
         self._seen_query = self._seen_keys = None
 
 
@@ -106,7 +111,7 @@ class AbsorbedSite(LinearSite):
     """Attention that never projects its keys (``absorbed_attention``): averages tokens, then projects the mean.
 
     The module names the arguments of its forward that hold the tokens and their mask:
-    ``key_input = "sequence"``, ``key_mask = "mask"``.
+    ``absorbed_arguments = ("sequence", "mask")``.
     """
 
     def _install(self) -> None:
@@ -116,15 +121,15 @@ class AbsorbedSite(LinearSite):
         ]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super()._enter(module, args, kwargs)
         given = self._bind(args, kwargs)
-        mask = given.get(str(module.key_mask))
-        if mask is not None and self._forward_layout is not None:
-            self._forward_layout = TokenLayout(self._forward_layout.lengths, mask)
+        sequence_name, mask_name = cast(Any, module).absorbed_arguments
+        tokens: Tensor = given[sequence_name]
+        self._forward_layout = self.layout(*args, **kwargs).masked(given.get(mask_name))
+        self._forward_layout.check_length(tokens.shape[1])
+        self._seen_query = self._seen_keys = None
         if self.rollingq.is_observing:
-            tokens = given[str(module.key_input)]
             with torch.no_grad():
-                average = self._current_layout().average(tokens)
+                average = self._forward_layout.average(tokens)
                 self._seen_keys = nn.functional.linear(average, self.key.weight, self.key.bias)
 
 

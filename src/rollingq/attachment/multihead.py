@@ -1,6 +1,6 @@
 """torch.nn.MultiheadAttention: its projections call no hook, so a drop-in class with the same state rotates."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,7 @@ class MultiheadSite(Site):
                 f"{type(attention).__name__}, whose forward may differ; attach to a layer with query and key Linears."
             )
         self.mha = attention
+        self.is_needed = False
         self.num_heads = attention.num_heads
         self.dim = attention.head_dim
 
@@ -97,13 +98,19 @@ class MultiheadSite(Site):
 
     def remove(self) -> None:
         """Give the module its own class back."""
+        self.keep_called(False)
         self.mha.__class__ = nn.MultiheadAttention
         super().remove()
 
-    def rotation_changed(self, *, is_rotated: bool) -> None:
-        """Keep TransformerEncoderLayer's eval fast path, which skips this module, off while it is rotated."""
-        if is_rotated and not self._handles:
+    def keep_called(self, is_needed: bool) -> None:
+        """Keep the eval fast paths around this layer, which never call it, off while it is needed."""
+        self.is_needed = is_needed
+        if is_needed and not self._handles:
             self._handles.append(self.mha.register_forward_hook(_do_nothing))
+        while self._handles and not is_needed:
+            self._handles.pop().remove()
+        for encoder in _encoders_of(self.model, self.mha):
+            _allow_nesting(encoder)
 
     def query_weight(self) -> tuple[Tensor, Tensor | None]:
         """Return the query part of the packed projection, or the separate one."""
@@ -128,10 +135,11 @@ class MultiheadSite(Site):
     def forward_layout(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None) -> TokenLayout:
         """Return the layout of this forward, masked by the key padding mask."""
         layout = self.layout(query, key, value, key_padding_mask=key_padding_mask)
+        layout.check_length(key.shape[1 if self.mha.batch_first and key.dim() == 3 else 0])
         if key_padding_mask is None:
             return layout
         is_real = ~key_padding_mask if key_padding_mask.dtype == torch.bool else key_padding_mask == 0
-        return TokenLayout(layout.lengths, is_real if is_real.dim() == 2 else is_real[None])
+        return layout.masked(is_real if is_real.dim() == 2 else is_real[None])
 
     def rotated_projection(self, query: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return (input, query weight, query bias) whose projection is the rotated query.
@@ -144,7 +152,8 @@ class MultiheadSite(Site):
             rotate = self.rollingq.rotate
             return query, rotate(weight.mT).mT, None if bias is None else rotate(bias)
         projected = F.linear(query, weight, bias)
-        turned = self._batch_first(self.rotate_rows(self._batch_first(projected), rows))
+        turned = self.rotate_rows(self._batch_first(projected), rows)
+        turned = turned[0] if query.dim() == 2 else self._batch_first(turned)
         identity = torch.eye(weight.shape[0], dtype=weight.dtype, device=weight.device)
         return turned, identity, None if bias is None else torch.zeros_like(bias)
 
@@ -159,7 +168,7 @@ class MultiheadSite(Site):
         width = self.mha.embed_dim
         key_bias = None if self.mha.in_proj_bias is None else self.mha.in_proj_bias[width : 2 * width]
         keys = F.linear(average, key_weight, key_bias)
-        self.observe(self.rollingq.rotate(projected), slice(None), keys, layout)
+        self.observe(self.seen_query(self.rollingq.rotate(projected), slice(None), layout), keys, layout)
 
     def _batch_first(self, x: Tensor) -> Tensor:
         """Swap to batch first, and back: the swap is its own inverse."""
@@ -170,3 +179,22 @@ class MultiheadSite(Site):
 
 def _do_nothing(_module: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:  # noqa: ANN401
     """Be a hook: its presence alone is what matters."""
+
+
+def _encoders_of(model: nn.Module, attention: nn.Module) -> list[nn.TransformerEncoder]:
+    """Return the TransformerEncoders that hold a layer."""
+    encoders = (module for module in model.modules() if isinstance(module, nn.TransformerEncoder))
+    return [encoder for encoder in encoders if any(module is attention for module in encoder.modules())]
+
+
+def _allow_nesting(encoder: nn.TransformerEncoder) -> None:
+    """Let an encoder turn padded input into nested tensors only while none of its layers has to be called.
+
+    What the encoder itself was built with is kept on it meanwhile.
+    """
+    attached = (m for m in encoder.modules() if isinstance(m, RotatingMultiheadAttention))
+    is_needed = any(cast(Any, module._modules[NAME])._site.is_needed for module in attached)
+    kept = encoder.__dict__.setdefault("_rollingq_nested", encoder.use_nested_tensor)
+    encoder.use_nested_tensor = kept and not is_needed
+    if not is_needed:
+        del encoder.__dict__["_rollingq_nested"]

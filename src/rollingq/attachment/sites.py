@@ -18,6 +18,10 @@ NAME = "rollingq"
 """Name under which the attachment lives in the attention module."""
 
 
+SeenQuery = tuple[Tensor, Tensor | None]
+"""Rotated query rows ``[B, R, D]`` and which of them are real ``[B, R]`` (None = all)."""
+
+
 class Site(ABC):
     """One attention layer of one model, entered by RollingQ.
 
@@ -55,8 +59,8 @@ class Site(ABC):
     def _install(self) -> None:
         """Enter the layer."""
 
-    def rotation_changed(self, *, is_rotated: bool) -> None:  # noqa: B027
-        """Hear that the rotation was set, loaded or reset; most forms need nothing."""
+    def keep_called(self, is_needed: bool) -> None:  # noqa: B027
+        """Make sure that the layer's forward is really called from now on, or no longer; most need nothing."""
 
     # --- shared --------------------------------------------------------------------------------------
 
@@ -88,7 +92,13 @@ class Site(ABC):
         if self._layout is not None:
             return self._layout
         assert callable(self._tokens)
-        return as_layout(self._tokens(*args, **kwargs))
+        layout = as_layout(self._tokens(*args, **kwargs))
+        if layout.modalities != self.rollingq.modalities:
+            raise ShapeError(
+                f"Expected the callable to return the modalities {', '.join(self.rollingq.modalities)} in this order, "
+                f"but got {layout}; give attach the same names as modalities=."
+            )
+        return layout
 
     def rows(self, num_queries: int, layout: TokenLayout) -> slice:
         """Return which query rows rotate, and remember how many do not.
@@ -97,7 +107,7 @@ class Site(ABC):
             ShapeError: If the class positions cannot be found among the query rows.
         """
         rows = self._rows(num_queries, layout)
-        self.other_rows = num_queries - len(range(num_queries)[rows])
+        self.other_rows = max(self.other_rows or 0, num_queries - len(range(num_queries)[rows]))
         return rows
 
     def _rows(self, num_queries: int, layout: TokenLayout) -> slice:
@@ -124,19 +134,23 @@ class Site(ABC):
         start, stop, _ = rows.indices(queries.shape[1])
         return torch.cat([queries[:, :start], attachment.rotate(queries[:, rows]), queries[:, stop:]], dim=1)
 
+    def seen_query(self, queries: Tensor, rows: slice, layout: TokenLayout) -> SeenQuery:
+        """Return a copy of the given rows ``[B, R, D]`` and their mask: what follows may change them in place."""
+        mask = layout.mask
+        if mask is None or mask.shape[1] != queries.shape[1]:
+            return queries.detach()[:, rows].clone(), None
+        return queries.detach()[:, rows].clone(), mask[:, rows]
+
     @torch.no_grad()
-    def observe(self, queries: Tensor, rows: slice, average_keys: Tensor, layout: TokenLayout) -> None:
-        """Hand the rotated queries ``[B, R, D]`` and average keys ``[B, M, D]`` of this forward to the attachment."""
+    def observe(self, seen: SeenQuery, average_keys: Tensor, layout: TokenLayout) -> None:
+        """Hand the rotated queries and the average keys ``[B, M, D]`` of this forward to the attachment."""
         attachment = self.rollingq
-        row_mask = layout.mask
-        if row_mask is not None:
-            row_mask = row_mask[:, rows] if queries.shape[1] == row_mask.shape[1] else None
         attachment.observe(
             Observation(
-                query=attachment.split_heads(queries.detach()[:, rows].contiguous()),
+                query=attachment.split_heads(seen[0]),
                 average_keys=attachment.split_heads(average_keys.detach()),
                 is_present=layout.presence(),
-                row_mask=row_mask,
+                row_mask=seen[1],
             )
         )
 

@@ -1,10 +1,11 @@
 """RollingQCallback: RollingQ in a Lightning Trainer, in one line."""
 
+from collections.abc import Callable
 from typing import Any
 
-from rollingq.attachment import attach
+from rollingq.attachment import attach, attachments
 from rollingq.controller import RollingQ
-from rollingq.errors import MissingExtraError
+from rollingq.errors import ConfigError, MissingExtraError
 from rollingq.tokens import Tokens
 
 try:
@@ -18,8 +19,8 @@ class RollingQCallback(pl.Callback):
 
     Lightning validates before ``on_train_epoch_end``; so that the validated and saved model is the rotated
     one, the decision falls in ``on_train_batch_end`` of the epoch's last batch. The rotation, the counters
-    and the history are part of the module's state dict. With ``statistics="full_pass"`` the module's ``forward``
-    is called with each batch of the training loader.
+    and the history are part of the module's state dict. With ``statistics="full_pass"`` its
+    ``training_step`` sees every batch of the training loader once more, without gradients and logs.
 
     Args:
         layer: Path of the attention layer in the LightningModule.
@@ -42,7 +43,7 @@ class RollingQCallback(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attach before the model is wrapped and before a checkpoint is restored."""
-        if self.attachment is None:
+        if not any(found is self.attachment for found in attachments(pl_module)):
             self.attachment = attach(pl_module, self.layer, tokens=self.tokens, **self.options)
 
     def on_train_batch_end(
@@ -65,11 +66,20 @@ class RollingQCallback(pl.Callback):
             pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
 
-def _full_pass(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:  # noqa: ANN401
-    """Return a function that runs the module over the training data once."""
+def _full_pass(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Callable[[], None]:
+    """Return a function that shows the module all training batches, by its training step with logging muted."""
+    if not pl_module.automatic_optimization:
+        raise ConfigError(
+            "Expected automatic optimization for statistics='full_pass', but the module steps its optimizers by hand: "
+            "a full pass would train. Use statistics='epoch'."
+        )
 
     def run() -> None:
-        for batch in trainer.train_dataloader:  # type: ignore[union-attr]
-            pl_module(pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+        pl_module.log = lambda *_, **__: None  # type: ignore[method-assign]
+        try:
+            for index, batch in enumerate(trainer.train_dataloader):  # type: ignore[arg-type]
+                pl_module.training_step(pl_module.transfer_batch_to_device(batch, pl_module.device, 0), index)
+        finally:
+            del pl_module.log
 
     return run

@@ -38,9 +38,9 @@ def build_model(
     """
     if fusion not in FUSIONS:
         raise ConfigError(unknown_name("fusion", fusion, FUSIONS))
-    if (len(shapes) == 1) != (fusion == "unimodal"):
+    if (len(shapes) != 1) if fusion == "unimodal" else (len(shapes) < 2):
         need = "exactly one modality" if fusion == "unimodal" else "at least two modalities"
-        raise ConfigError(f"Expected {need} for {fusion!r}, but got {', '.join(shapes)}.")
+        raise ConfigError(f"Expected {need} for {fusion!r}, but got {', '.join(shapes) or 'none'}.")
     encoders: dict[str, nn.Module] = {
         name: SequenceEncoder(
             length,

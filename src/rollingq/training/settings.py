@@ -23,7 +23,7 @@ class TrainSettings:
     epochs: int = 20
     batch_size: int = 64
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
 

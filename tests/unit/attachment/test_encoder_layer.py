@@ -88,6 +88,30 @@ def test_a_full_pass_sees_through_the_fast_path() -> None:
     assert attachment.step(full_pass=lambda: model(X)).num_samples == 4
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("leaves", [0, 1])
+def test_two_layers_of_one_encoder_do_not_switch_each_others_paths(leaves: int) -> None:
+    model = encoder(is_nested=True)
+    options = {"src_key_padding_mask": PADDING}
+    both = [rotated(model, f"layers.{i}.self_attn", X, **options) for i in range(2)]
+    both[leaves].detach()
+    turned = model.train()(X, **options)[:, 0]
+    assert (in_eval(model, fast=True, **options)[:, 0] - turned).abs().max() < 1e-5
+    both[1 - leaves].detach()
+    assert model.use_nested_tensor
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_watching_a_rotated_layer_leaves_it_rotated() -> None:
+    model = encoder(is_nested=True)
+    options = {"src_key_padding_mask": PADDING}
+    attachment = rotated(model, LAYER, X, **options)
+    before = in_eval(model, fast=True, **options)
+    with attachment.watch(lambda _: None), attachment.watch(lambda _: None):
+        assert torch.equal(in_eval(model, fast=True, **options), before)
+    assert torch.equal(in_eval(model, fast=True, **options), before)
+
+
 def attend(mha: nn.MultiheadAttention, x: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
     return mha(x, x, x, **options)
 

@@ -26,8 +26,8 @@ class ClassAttention(nn.Module):
         (torch.Size([2, 8]), torch.Size([2, 1, 5]))
     """
 
-    key_input: ClassVar[str] = "sequence"
-    key_mask: ClassVar[str] = "mask"
+    absorbed_arguments: ClassVar[tuple[str, str]] = ("sequence", "mask")
+    """Arguments of ``forward`` that hold the tokens and their mask, for whoever needs keys that are never projected."""
 
     def __init__(self, dim: int, *, num_heads: int = 1, dropout: float = 0.2) -> None:
         super().__init__()
