@@ -45,7 +45,7 @@ def parse_options(command: str, summary: str, arguments: list[str]) -> Options:
     """
     parser = _parser(command, summary)
     parsed = _parse(parser, _with_recipe(arguments))
-    return _options(parser.instantiate_classes(parsed))
+    return _options(parser.instantiate(parsed))
 
 
 def _parser(command: str, summary: str) -> ArgumentParser:
