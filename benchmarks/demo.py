@@ -4,9 +4,9 @@ Run: python benchmarks/demo.py [NAME] [options of rollingq compare]
 """
 
 import json
-import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,15 @@ def run(options: list[str]) -> tuple[dict[str, Any], float, int]:
     """Return the comparison, the wall time in seconds and the peak memory in bytes."""
     command = [sys.executable, "-m", "rollingq.cli", "compare", "--json", *options]
     start, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
-        output = ""
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output) as process:  # noqa: S603
         while process.poll() is None:
             peak = max(peak, tree_memory(process.pid))
-            output += process.stdout.read() or ""  # type: ignore[union-attr]
             time.sleep(INTERVAL)
-        output += process.stdout.read() or ""  # type: ignore[union-attr]
+        output.seek(0)
+        text = output.read()
     if process.returncode:
         sys.exit(process.returncode)
-    return json.loads(output), time.perf_counter() - start, peak
+    return json.loads(text), time.perf_counter() - start, peak
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ class RotationEvent:
     weaker_modality: str | None = None
 
     def __str__(self) -> str:
-        air = "AIR -" if self.air is None else f"AIR {self.air:+.2f} ({self.dominant_modality} favoured)"
+        is_level = self.dominant_modality == self.weaker_modality
+        favoured = "no modality" if is_level else self.dominant_modality
+        air = "AIR -" if self.air is None else f"AIR {self.air:+.2f} ({favoured} favoured)"
         done = f"rotated {self.angle:.1f} deg" if self.rotated else f"not rotated: {self.reason}"
         return f"{air} -> {done}, {self.num_rotations} of {self.max_rotations}"

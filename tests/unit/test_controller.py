@@ -30,7 +30,7 @@ class Bench:
 
 def controller(num_heads: int = 1, num_modalities: int = 2, **options: Any) -> RollingQ:
     names = ("audio", "visual", "text")[:num_modalities]
-    config = RollingQConfig(**{"beta": 0.0, **options})
+    config = RollingQConfig(**{"rho": 5.0, "beta": 0.0, "max_rotations": 1, **options})  # Whatever the defaults are.
     return RollingQ(Bench(num_heads), names, config, like=torch.zeros(1))
 
 

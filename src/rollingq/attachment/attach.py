@@ -141,19 +141,49 @@ def _modalities(tokens: Tokens, modalities: Sequence[str] | None) -> tuple[str, 
 
 
 def attachments(model: nn.Module) -> list[RollingQ]:
-    """Return all attachments inside a model, in the model's order."""
+    """Return all attachments inside a model, in the model's order.
+
+    Example:
+        >>> model = nn.Sequential(nn.MultiheadAttention(8, 2))
+        >>> att = attach(model, "0", tokens={"audio": 3, "image": 4})
+        >>> attachments(model) == [att]
+        True
+    """
     return [module for module in model.modules() if isinstance(module, RollingQ)]
 
 
 def detach(model: nn.Module) -> nn.Module:
-    """Take every attachment out of the model, which is then bit for bit what it was; return it."""
+    """Take every attachment out of the model, which is then bit for bit what it was; return it.
+
+    Example:
+        >>> model = nn.Sequential(nn.MultiheadAttention(8, 2))
+        >>> att = attach(model, "0", tokens={"audio": 3, "image": 4})
+        >>> detach(model)[0].__class__.__name__, attachments(model)
+        ('MultiheadAttention', [])
+    """
     for attachment in attachments(model):
         attachment.detach()
     return model
 
 
 def fold(model: nn.Module, *, example: Any = None) -> nn.Module:  # noqa: ANN401
-    """Fold every rotation into its query projection; return the plain model (see :meth:`RollingQ.fold`)."""
+    """Fold every rotation into its query projection; return the plain model (see :meth:`RollingQ.fold`).
+
+    Args:
+        model: The model.
+        example: Positional arguments of the model (a tuple), to prove on data that folding changes nothing.
+
+    Raises:
+        FoldError: If the folded model would compute something else.
+
+    Example:
+        >>> from rollingq.nn.fusion import ClassAttention
+        >>> model = ClassAttention(8)
+        >>> att = attach(model, "", tokens={"audio": 3, "image": 4})
+        >>> _ = model(torch.randn(1, 8), torch.randn(2, 7, 8))
+        >>> attachments(fold(model))
+        []
+    """
     for attachment in attachments(model):
         attachment.fold(example)
     return model

@@ -20,7 +20,10 @@ def masked_mean(
     """
     if mask is None:
         return values.mean(-2)
-    return torch.where(mask.unsqueeze(-1), values, 0.0).sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1)
+    # Summed in at least float32: a long float16 sequence would overflow before it is divided.
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    total = torch.where(mask.unsqueeze(-1), values, 0.0).sum(-2, dtype=dtype)
+    return (total / mask.sum(-1, keepdim=True).clamp(min=1)).to(values.dtype)
 
 
 def average_key(

@@ -20,7 +20,8 @@ class RollingQCallback(pl.Callback):
     Lightning validates before ``on_train_epoch_end``; so that the validated and saved model is the rotated
     one, the decision falls in ``on_train_batch_end`` of the epoch's last batch. The rotation, the counters
     and the history are part of the module's state dict. With ``statistics="full_pass"`` its
-    ``training_step`` sees every batch of the training loader once more, without gradients and logs.
+    ``training_step`` sees every batch of the training loader once more, without gradients and logs; metrics that the
+    step updates by itself count them too.
 
     Args:
         layer: Path of the attention layer in the LightningModule.
