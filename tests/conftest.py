@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, one seed, hypothesis without chance, and jaxtyping shapes checked."""
 
 import sys
+import uuid
 
 import pytest
 from hypothesis import settings
@@ -21,3 +22,9 @@ torch.set_num_threads(1)
 def _seed() -> None:
     """Start every test from the same seed, whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a test prepares out of the user's cache, and out of the other tests'."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4()}"))

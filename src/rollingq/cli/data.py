@@ -40,10 +40,17 @@ def _list(arguments: Sequence[str]) -> int:
         print(json.dumps([asdict(entry) for entry in DATASETS.values()], indent=1))
         return 0
     for entry in DATASETS.values():
-        state = "in the package" if entry.embedded else "prepare it: rollingq data prepare " + entry.name
+        state = "in the package" if entry.embedded else _prepared(entry.name)
         print(f"{entry.name}: {entry.title}, {entry.num_classes} classes, {', '.join(entry.modalities)} ({state})")
         print(f"  {entry.summary}\n  licence: {entry.licence}\n  source: {entry.source}")
     return 0
+
+
+def _prepared(name: str) -> str:
+    from rollingq.data.locations import recall
+
+    folder = recall(name)
+    return f"prepared in {folder}" if folder else f"to prepare: rollingq data prepare {name}"
 
 
 def _prepare(arguments: Sequence[str]) -> int:

@@ -58,7 +58,7 @@ def _parser(command: str, summary: str) -> ArgumentParser:
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML file with any of these options")
     add("--data", type=str, default="av_digits", help="name of the dataset (rollingq data list)")
-    add("--dir", type=str | None, default=None, help="its prepared folder (rollingq data prepare)")
+    add("--dir", type=str | None, default=None, help="its prepared folder; the last prepared one if not given")
     add("--modalities", type=str | None, default=None, help="names with commas; all if not given")
     add("--methods", type=str, default="unimodal,concat,mt,mt+rollingq", help="names with commas")
     add("--seeds", type=int, default=3, help="number of seeds: 0 .. N-1")

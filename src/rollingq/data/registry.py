@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rollingq.data.locations import recall, remember
 from rollingq.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def load(name: str, *, dir: str | Path | None = None, modalities: Sequence[str] 
 
     Args:
         name: Name in ``DATASETS``.
-        dir: Prepared folder; needed unless the dataset is embedded.
+        dir: Prepared folder; if None, the package's own or the one that ``prepare`` last made.
         modalities: Which modalities, in which order; all of them if None.
 
     Raises:
@@ -132,6 +133,7 @@ def prepare(
     summary: PrepareSummary = preparer(
         root=Path(root), out=Path(out), on_progress=on_progress, workers=workers, on_error=on_error
     )
+    remember(name, Path(out))
     return summary
 
 
@@ -140,7 +142,7 @@ def check(name: str, *, dir: str | Path | None = None) -> "CheckReport":
 
     Args:
         name: Name in ``DATASETS``.
-        dir: Prepared folder; the package's own if None and the dataset is embedded.
+        dir: Prepared folder; if None, the package's own or the one that ``prepare`` last made.
 
     Raises:
         DataError: If the name is unknown, or there is no readable manifest.
@@ -170,6 +172,9 @@ def _chosen(entry: DatasetEntry, modalities: Sequence[str]) -> tuple[str, ...]:
 
 def _folder(entry: DatasetEntry, folder: str | Path | None) -> Path | None:
     if folder is None and not entry.embedded:
+        remembered = recall(entry.name)
+        if remembered is not None:
+            return remembered
         raise DataError(
             f"Expected the prepared folder of {entry.name}, but got none. Prepare it with 'rollingq data prepare "
             f"{entry.name} --root RAW --out DIR' and give --dir DIR."
