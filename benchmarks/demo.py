@@ -13,6 +13,9 @@ from typing import Any
 
 from paired import write_result
 
+from rollingq.evaluation.results import Comparison, from_json
+from rollingq.reporting.verdict import verdict_lines
+
 INTERVAL = 0.25
 """Seconds between two looks at the memory."""
 
@@ -66,6 +69,7 @@ def main() -> None:
             "what": f"rollingq compare {' '.join(options)}".strip(),
             "seconds": seconds,
             "peak_memory_bytes": peak,
+            "verdict": verdict_lines(from_json(Comparison, json.dumps(comparison))),
             "seconds_a_run": [run["seconds"] for run in comparison["runs"]],
             **{key: comparison[key] for key in kept},
         },

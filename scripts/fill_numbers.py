@@ -58,6 +58,11 @@ def difference_lines(name: str) -> str:
     return "\n".join(["", *lines, ""])
 
 
+def verdict(name: str) -> str:
+    """Return the report's own words as a quotation."""
+    return "\n".join(["", *(f"> {line}\n>" for line in read(name)["verdict"])]).removesuffix("\n>") + "\n"
+
+
 def fusion_speed() -> str:
     """Return how much faster the absorbed fusion layer is."""
     return f"{read('fusion')['ratio_median']:.0f}"
@@ -92,6 +97,8 @@ def search_choice(name: str) -> str:
 FILLS: dict[str, Callable[[], str]] = {
     "demo.table": lambda: comparison_table("demo"),
     "demo.differences": lambda: difference_lines("demo"),
+    "demo.verdict": lambda: verdict("demo"),
+    "utd_mhad.verdict": lambda: verdict("utd_mhad"),
     "demo.minutes": demo_minutes,
     "demo.memory": demo_memory,
     "utd_mhad.table": lambda: comparison_table("utd_mhad"),

@@ -132,7 +132,7 @@ def _run_all(
 def _in_processes(
     jobs: Sequence[Job], source: Source, settings: Settings, out: Path, workers: int, on_epoch: OnEpoch
 ) -> Iterator[tuple[Job, RunResult | BaseException]]:
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     news: SimpleQueue[tuple[Job, EpochRecord] | None] = context.SimpleQueue()
     reader = Thread(target=_relay, args=(news, on_epoch), daemon=True)
     reader.start()
@@ -143,6 +143,15 @@ def _in_processes(
             yield futures[future], error if error is not None else future.result()
     news.put(None)
     reader.join()
+
+
+def _context() -> Any:  # noqa: ANN401
+    """Return how workers start: forked from a server that has imported torch once, or spawned where there is none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _relay(news: "SimpleQueue[tuple[Job, EpochRecord] | None]", on_epoch: OnEpoch) -> None:
