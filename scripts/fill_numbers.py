@@ -48,19 +48,26 @@ def comparison_table(name: str) -> str:
     return "\n".join(["", *rows, ""])
 
 
+def p_value(p: float) -> str:
+    """Return "p = 0.81", or "p < 0.01"."""
+    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
+
+
 def difference_lines(name: str) -> str:
     """Return the paired differences of a comparison as a list."""
     lines = [
         f"- {d['method']} against {d['baseline']}: {100 * d['accuracy']['mean']:+.1f} points "
-        f"[{100 * d['accuracy']['low']:+.1f}, {100 * d['accuracy']['high']:+.1f}], p = {d['p']:.2f}: **{d['verdict']}**"
+        f"[{100 * d['accuracy']['low']:+.1f}, {100 * d['accuracy']['high']:+.1f}], {p_value(d['p'])}: **{d['verdict']}**"
         for d in read(name)["differences"]
     ]
     return "\n".join(["", *lines, ""])
 
 
-def verdict(name: str) -> str:
-    """Return the report's own words as a quotation."""
-    return "\n".join(["", *(f"> {line}\n>" for line in read(name)["verdict"])]).removesuffix("\n>") + "\n"
+def verdict(name: str, *topics: str) -> str:
+    """Return the headline of the report's verdict and what it says of the topics, as a quotation."""
+    headline, *findings = read(name)["verdict"]
+    lines = [headline, *(line for line in findings if line.startswith(topics))]
+    return "\n" + "\n>\n".join(f"> {line}" for line in lines) + "\n"
 
 
 def fusion_speed() -> str:
@@ -97,8 +104,8 @@ def search_choice(name: str) -> str:
 FILLS: dict[str, Callable[[], str]] = {
     "demo.table": lambda: comparison_table("demo"),
     "demo.differences": lambda: difference_lines("demo"),
-    "demo.verdict": lambda: verdict("demo"),
-    "utd_mhad.verdict": lambda: verdict("utd_mhad"),
+    "demo.verdict": lambda: verdict("demo", "RollingQ: ", "Encoders: "),
+    "utd_mhad.verdict": lambda: verdict("utd_mhad", "Encoders: "),
     "demo.minutes": demo_minutes,
     "demo.memory": demo_memory,
     "utd_mhad.table": lambda: comparison_table("utd_mhad"),
@@ -120,7 +127,7 @@ def main() -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     stale = [page for page in pages if fill(page.read_text()) != page.read_text()]
     if "--check" in sys.argv:
-        sys.exit("\n".join(f"{page.relative_to(ROOT)}: run scripts/fill_numbers.py" for page in stale))
+        sys.exit("\n".join(f"{page.relative_to(ROOT)}: run scripts/fill_numbers.py" for page in stale) or 0)
     for page in stale:
         page.write_text(fill(page.read_text()))
         print(f"filled {page.relative_to(ROOT)}")
