@@ -55,11 +55,11 @@ def p_value(p: float) -> str:
 
 def difference_lines(name: str) -> str:
     """Return the paired differences of a comparison as a list."""
-    lines = [
-        f"- {d['method']} against {d['baseline']}: {100 * d['accuracy']['mean']:+.1f} points "
-        f"[{100 * d['accuracy']['low']:+.1f}, {100 * d['accuracy']['high']:+.1f}], {p_value(d['p'])}: **{d['verdict']}**"
-        for d in read(name)["differences"]
-    ]
+    lines = []
+    for d in read(name)["differences"]:
+        mean, low, high = (f"{100 * d['accuracy'][key]:+.1f}" for key in ("mean", "low", "high"))
+        pair = f"{d['method']} against {d['baseline']}"
+        lines.append(f"- {pair}: {mean} points [{low}, {high}], {p_value(d['p'])}: **{d['verdict']}**")
     return "\n".join(["", *lines, ""])
 
 
