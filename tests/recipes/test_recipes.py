@@ -55,6 +55,6 @@ def test_flags_win_over_the_configuration_which_wins_over_the_recipe(tmp_path: P
     options = parse_options("compare", "", ["--config", str(mine), "--rollingq.rho", "7", "--epochs", "4"])
     assert options.data == "utd_mhad"
     assert options.settings.train.learning_rate == 0.5
-    assert options.settings.train.optimizer == "sgd"  # The recipe's.
+    assert options.settings.rollingq.first_epoch == 2  # The recipe's.
     assert (options.settings.rollingq.rho, options.settings.rollingq.beta) == (7, 0.4)
     assert options.settings.train.epochs == 4
