@@ -39,6 +39,7 @@ clean:                      ## remove what can be made again
 	$(PYTHON) -m venv .venv
 
 .venv/.lab: .venv/bin/pip pyproject.toml
+	@echo "Setting up .venv: a few minutes, and several GB for PyTorch."
 	$(BIN)/pip install --disable-pip-version-check --quiet $(TESTED)
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[lab]'
 	touch $@

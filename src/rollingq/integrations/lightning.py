@@ -10,7 +10,7 @@ from rollingq.tokens import Tokens
 
 try:
     import lightning.pytorch as pl
-except ImportError as error:  # pragma: no cover
+except ImportError as error:
     raise MissingExtraError("lightning", "lab") from error
 
 
