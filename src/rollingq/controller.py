@@ -48,6 +48,18 @@ class QuerySite(Protocol):
         """Leave the model as it was before."""
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module into eval mode while the context is open, and each back into its own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 class RollingQ(nn.Module):
     """The attachment: lives inside the attention it drives, so every checkpoint of the model carries it.
 
@@ -238,16 +250,9 @@ class RollingQ(nn.Module):
 
     def _pass_means(self, full_pass: Callable[[], object]) -> Means | None:
         """Return the means over a full pass in eval mode (the original code's way)."""
-        root = self._site.model
         statistics = KeyStatistics(len(self.modalities), self._num_heads, self._dim)
-        modes = {module: module.training for module in root.modules()}
-        root.eval()
-        try:
-            with self.watch(statistics.add):
-                full_pass()
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with evaluating(self._site.model), self.watch(statistics.add):
+            full_pass()
         return statistics.means()
 
     def _event(

@@ -47,3 +47,13 @@ def test_commands_share_their_flags(command: str, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     flags = ("--data", "--dir", "--modalities", "--methods", "--seeds", "--epochs", "--out", "--config", "--json")
     assert all(flag in out for flag in flags)
+
+
+@pytest.mark.parametrize("arguments", [["--methods", "mtt"], ["--data", "av_digit"], ["--rollingq.rho", "0"]])
+def test_a_wrong_name_does_not_wait_for_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from rollingq.cli.__main__ import main; code = main(['compare', *sys.argv[1:]]);"
+        "sys.exit('torch was imported' if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr

@@ -44,7 +44,7 @@ def test_damaged_recordings_are_named_and_exit_with_1(
         pytest.skip("UTD-MHAD is neither in $ROLLINGQ_DATA nor in ../shared/data")
     for name in ("Inertial", "Depth", "Skeleton"):
         (tmp_path / "raw" / name).mkdir(parents=True)
-        for subject in (1, 2, 7):
+        for subject in (1, 2, 4, 7):
             file = f"a1_s{subject}_t1_{name.lower()}.mat"
             (tmp_path / "raw" / name / file).write_bytes((DATA / name / file).read_bytes())
     damaged = tmp_path / "raw" / "Depth" / "a1_s2_t1_depth.mat"
@@ -52,6 +52,7 @@ def test_damaged_recordings_are_named_and_exit_with_1(
     code = main_in("data", "prepare", "utd_mhad", "--root", "raw", "--out", "out")
     err = capsys.readouterr().err
     assert "Depth/a1_s2_t1_depth.mat" in err
-    assert code in (1, 2)
+    assert code == 1
+    assert main_in("data", "check", "utd_mhad", "--dir", "out") == 0
     assert main_in("data", "prepare", "utd_mhad", "--root", "raw", "--out", "other", "--on-error", "raise") == 2
     assert not (tmp_path / "other").exists()

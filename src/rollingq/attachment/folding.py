@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rollingq.controller import evaluating
 from rollingq.errors import FoldError
 
 if TYPE_CHECKING:
@@ -65,13 +66,8 @@ def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]
 
 def _outputs(model: nn.Module, example: Any) -> list[Tensor]:  # noqa: ANN401
     """Return all tensors that the model answers in eval mode, flat."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         outputs = model(*example) if isinstance(example, tuple) else model(example)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
 

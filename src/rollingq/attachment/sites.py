@@ -45,7 +45,7 @@ class Site(ABC):
         self.dim = 0
         self.other_rows: int | None = None
         self._tokens = tokens
-        self._layout = None if callable(tokens) and not isinstance(tokens, TokenLayout) else as_layout(tokens)
+        self._layout = None if callable(tokens) else as_layout(tokens)
         self._handles: list[RemovableHandle] = []
         self._signature: inspect.Signature | None = None
 

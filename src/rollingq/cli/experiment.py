@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rollingq
 from rollingq.cli.options import Options
+from rollingq.data.registry import entry_of
 from rollingq.errors import DataError
 from rollingq.training.methods import parse_methods
 
@@ -24,13 +25,12 @@ PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn")
 
 def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
     """Load the data, run every method with every seed, and return the data and the results."""
-    from rollingq.data.registry import load
+    # Names are checked before anything imports torch: bad input should not wait for it.
+    methods = parse_methods(options.methods, options.modalities or entry_of(options.data).modalities)
     from rollingq.training.grid import Job, Source, run_grid
 
     source = Source(options.data, options.dir, options.modalities)
-    # The names of the methods are checked first: bad input should not wait for torch.
-    data = load(options.data, dir=options.dir, modalities=options.modalities)
-    methods = parse_methods(options.methods, tuple(data.modalities))
+    data = source.load()
     jobs = [Job(method, seed) for seed in range(options.seeds) for method in methods]
     prepare_folder(options)
     with Progress(len(jobs), options.settings.train.epochs) as progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -151,8 +150,3 @@ def _options(parsed: Namespace) -> Options:
 
 def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def is_terminal() -> bool:
-    """Return whether progress bars make sense."""
-    return sys.stderr.isatty()

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rollingq.balancing.registry import BALANCING
 from rollingq.errors import ConfigError, unknown_name
 
 FUSION_NAMES = ("unimodal", "concat", "mt")
-BALANCING_NAMES = ("rollingq",)
+"""The names in ``rollingq.nn.registry.FUSIONS``, which imports torch; a test holds them equal."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def _parse(name: str, modalities: tuple[str, ...]) -> list[Method]:
     if fusion not in FUSION_NAMES:
         raise ConfigError(unknown_name("the fusion of a method", fusion, FUSION_NAMES))
     for part in balancing:
-        if part not in BALANCING_NAMES:
-            raise ConfigError(unknown_name("what follows '+' in a method", part, BALANCING_NAMES))
+        if part not in BALANCING:
+            raise ConfigError(unknown_name("what follows '+' in a method", part, BALANCING))
     if fusion != "unimodal":
         return [_fused(name, fusion, tuple(balancing), only, modalities)]
     if balancing:
