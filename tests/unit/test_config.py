@@ -88,5 +88,5 @@ def test_settings_cannot_be_changed_later() -> None:
     ],
 )
 def test_encoder_sizes(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^Expected encoder sizes .*but got"):
+    with pytest.raises(ConfigError, match=r"^Expected \w+ to be .*, but got"):
         EncoderConfig(**options)

@@ -7,48 +7,70 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rollingq.nn.fusion.base import Fusion
+from rollingq.nn.encoders.base import Encoder
+from rollingq.nn.fusion.base import Fusion, FusionOutput, Layers, class_tokens
 
 
 @dataclass(frozen=True)
-class ModelOutput:
-    """Logits ``[B, C]``, attention weights ``[B, H, L]`` if any, and each probe's logits ``[B, C]``."""
+class ModelOutput(FusionOutput):
+    """What a fusion says, and what stands before it.
 
-    logits: Float[Tensor, "B C"]
-    weights: Float[Tensor, "B H L"] | None
-    probes: dict[str, Float[Tensor, "B C"]]
+    Attributes:
+        features: Modality -> its encoder's class token, ``[B, D]`` (zero where the modality is absent).
+        probes: Modality -> logits of the probe on its detached class token, ``[B, C]``.
+    """
+
+    features: Mapping[str, Float[Tensor, "B D"]] = None  # type: ignore[assignment]
+    probes: Mapping[str, Float[Tensor, "B C"]] = None  # type: ignore[assignment]
 
 
 class MultimodalClassifier(nn.Module):
     """Encoders, fusion, probes; the probes see detached class tokens and change no encoder.
 
     Args:
-        encoders: Modality -> encoder; its output is ``[B, 1 + L, D]`` with the class token first.
+        encoders: Modality -> encoder; its output is ``[B, T, D]`` with the class token first.
         fusion: How the tokens become logits.
         dim: Width D.
         num_classes: Number of classes C.
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], fusion: Fusion, dim: int, num_classes: int) -> None:
+    def __init__(self, encoders: Mapping[str, Encoder], fusion: Fusion, dim: int, num_classes: int) -> None:
         super().__init__()
+        self.dim = dim
+        self.num_tokens = {name: encoder.num_tokens for name, encoder in encoders.items()}
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.probes = nn.ModuleDict({name: nn.Linear(dim, num_classes) for name in encoders})
 
     @property
-    def attention_path(self) -> str | None:
-        """Path of the fusion attention that RollingQ may drive, or None."""
-        layer = self.fusion.attention_layer
-        return None if layer is None else f"fusion.{layer}"
+    def attention_layers(self) -> tuple[Layers, ...]:
+        """Paths of the attention that RollingQ may drive, in the order in which each becomes the last one."""
+        return tuple(_prefixed(layer) for layer in self.fusion.attention_layers)
+
+    @property
+    def key_lengths(self) -> dict[str, int]:
+        """Order and number of the key positions of that attention."""
+        return self.fusion.key_lengths(self.num_tokens)
 
     def forward(self, batch: Mapping[str, Any]) -> ModelOutput:
-        """Return logits, weights and probe logits for ``{modality: [B, L, F], "mask": {modality: [B, L]}}``."""
+        """Return what the model says of ``{modality: inputs [B, ...], "mask": {modality: [B, L]}}``.
+
+        A modality whose mask is False everywhere in a sample is absent there: it is attended to by nobody.
+        """
         input_masks: Mapping[str, Tensor] = batch.get("mask", {})
         tokens = {name: encoder(batch[name], input_masks.get(name)) for name, encoder in self.encoders.items()}
-        # Every encoder puts its class token first, so its mask grows by one real position.
-        masks = {
-            name: nn.functional.pad(mask, (1, 0), value=True) for name, mask in input_masks.items() if name in tokens
+        masks: dict[str, Tensor] = {
+            name: encoder.token_mask(input_masks[name])  # type: ignore[operator]
+            for name, encoder in self.encoders.items()
+            if name in input_masks
         }
         fused = self.fusion(tokens, masks)
-        probes = {name: probe(tokens[name][:, 0].detach()) for name, probe in self.probes.items()}
-        return ModelOutput(fused.logits, fused.weights, probes)
+        features = class_tokens(tokens, masks)
+        probes = {name: probe(features[name].detach()) for name, probe in self.probes.items()}
+        return ModelOutput(**vars(fused), features=features, probes=probes)
+
+
+def _prefixed(layer: Layers) -> Layers:
+    if isinstance(layer, str):
+        return f"fusion.{layer}"
+    return {name: f"fusion.{path}" for name, path in layer.items()}

@@ -1,57 +1,107 @@
 """Build a model by the names of its parts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
-from torch import nn
-
-from rollingq.config import EncoderConfig
+from rollingq.catalogue import FUSIONS as CARDS
+from rollingq.config import EncoderConfig, FusionConfig
 from rollingq.errors import ConfigError, unknown_name
 from rollingq.nn.classifier import MultimodalClassifier
-from rollingq.nn.encoders import SequenceEncoder
-from rollingq.nn.fusion import Concat, Fusion, Unimodal, VanillaMT
+from rollingq.nn.encoders import build_encoder
+from rollingq.nn.fusion import (
+    JMT,
+    MBT,
+    MMML,
+    Concat,
+    FiLM,
+    Fusion,
+    Gated,
+    JointBlocks,
+    MulT,
+    Sum,
+    Unimodal,
+    VanillaMT,
+    VanillaMTStar,
+)
 
-FUSIONS: dict[str, Callable[[tuple[str, ...], int, int], Fusion]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "unimodal": Unimodal,
+    "sum": Sum,
     "concat": Concat,
+    "film": FiLM,
+    "gated": Gated,
     "mt": VanillaMT,
+    "mt_star": VanillaMTStar,
+    "mult": MulT,
+    "mbt": MBT,
+    "jmt": JMT,
+    "mmml": MMML,
+    "joint": JointBlocks,
 }
+"""Name -> class; what each needs stands in ``rollingq.catalogue``."""
+
+ENCODER_HEADS = ("mult", "mbt", "mmml", "joint")
+"""Fusions whose blocks have as many heads as the encoder's."""
+
+UNFINISHED = ("mbt", "joint")
+"""Fusions whose blocks continue the encoders': LayerNorm comes after them, not between."""
 
 
 def build_model(
-    fusion: str, shapes: Mapping[str, tuple[int, int]], num_classes: int, encoder: EncoderConfig
+    fusion: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    num_classes: int,
+    encoder: EncoderConfig,
+    config: FusionConfig | None = None,
 ) -> MultimodalClassifier:
-    """Return a model with one sequence encoder a modality and the named fusion.
+    """Return a model with one encoder a modality and the named fusion.
 
     Args:
-        fusion: A name in ``FUSIONS``.
-        shapes: Modality -> (length, dim) of its input, in the order of the keys.
+        fusion: A name in ``FUSIONS``; "joint:3" fuses from the third block on.
+        shapes: Modality -> shape of its input without the batch axis, in the order of the keys: (length, dim) of
+            a token sequence, (channels, height, width) of an image, or (frames, channels, height, width).
         num_classes: Number of classes.
-        encoder: Size of the encoders.
+        encoder: Which encoders, and their size.
+        config: Settings of the fusions.
 
     Raises:
-        ConfigError: If the fusion is unknown, or the number of modalities does not fit it.
+        ConfigError: If a name is unknown, a size does not fit, or the number of modalities does not fit the fusion.
 
     Example:
         >>> model = build_model("mt", {"audio": (5, 3), "image": (4, 2)}, 10, EncoderConfig(dim=8))
-        >>> model.attention_path
-        'fusion.attention'
+        >>> model.attention_layers
+        ('fusion.attention',)
     """
-    if fusion not in FUSIONS:
-        raise ConfigError(unknown_name("fusion", fusion, FUSIONS))
-    if (len(shapes) != 1) if fusion == "unimodal" else (len(shapes) < 2):
-        need = "exactly one modality" if fusion == "unimodal" else "at least two modalities"
-        raise ConfigError(f"Expected {need} for {fusion!r}, but got {', '.join(shapes) or 'none'}.")
-    encoders: dict[str, nn.Module] = {
-        name: SequenceEncoder(
-            length,
-            in_dim,
-            dim=encoder.dim,
-            num_layers=encoder.num_layers,
-            num_heads=encoder.num_heads,
-            dropout=encoder.dropout,
+    name, _, argument = fusion.partition(":")
+    check_fusion(name, tuple(shapes))
+    depth = own_blocks(argument, encoder.num_layers) if name == "joint" else encoder.num_layers
+    own = replace(encoder, num_layers=depth)
+    encoders = {m: build_encoder(m, shape, own, has_final_norm=name not in UNFINISHED) for m, shape in shapes.items()}
+    options: dict[str, Any] = asdict(config or FusionConfig()).get(name, {})
+    if name in ENCODER_HEADS:
+        options["num_heads"] = encoder.num_heads
+    if name == "joint":
+        options |= {"num_layers": encoder.num_layers - depth, "dropout": encoder.dropout}
+    head = FUSIONS[name](tuple(shapes), encoder.dim, num_classes, **options)
+    return MultimodalClassifier(encoders, head, encoder.dim, num_classes)
+
+
+def check_fusion(name: str, modalities: tuple[str, ...]) -> None:
+    """Raise ConfigError if a fusion is unknown or does not take so many modalities."""
+    if name not in CARDS:
+        raise ConfigError(unknown_name("fusion", name, CARDS))
+    card = CARDS[name]
+    if not card.takes(len(modalities)):
+        raise ConfigError(f"Expected {card.need} for {name!r}, but got {', '.join(modalities) or 'none'}.")
+
+
+def own_blocks(argument: str, num_layers: int) -> int:
+    """Return how many blocks each modality keeps to itself in "joint:ARGUMENT" (default: all but the last)."""
+    first = int(argument) if argument.isdecimal() else num_layers if not argument else 0
+    if not 2 <= first <= num_layers:
+        raise ConfigError(
+            f"Expected joint:N with N from 2 to the encoder's num_layers={num_layers} (the first joint block), but got "
+            f"{'joint:' + argument if argument else 'an encoder of one block'}."
         )
-        for name, (length, in_dim) in shapes.items()
-    }
-    return MultimodalClassifier(
-        encoders, FUSIONS[fusion](tuple(shapes), encoder.dim, num_classes), encoder.dim, num_classes
-    )
+    return first - 1

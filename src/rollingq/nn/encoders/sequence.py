@@ -4,8 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rollingq.nn.encoders.base import Encoder
 
-class SequenceEncoder(nn.Module):
+
+class SequenceEncoder(Encoder):
     """Pre-norm transformer: ``[B, L, F]`` to tokens ``[B, 1 + L, D]``, class token first.
 
     Args:
@@ -15,6 +17,7 @@ class SequenceEncoder(nn.Module):
         num_layers: Number of blocks.
         num_heads: Number of heads.
         dropout: Dropout inside the blocks.
+        has_final_norm: Whether LayerNorm ends it (not, if blocks of a fusion follow).
 
     Example:
         >>> SequenceEncoder(5, 3, dim=8)(torch.zeros(2, 5, 3)).shape
@@ -22,16 +25,26 @@ class SequenceEncoder(nn.Module):
     """
 
     def __init__(
-        self, length: int, in_dim: int, *, dim: int = 64, num_layers: int = 2, num_heads: int = 4, dropout: float = 0.1
+        self,
+        length: int,
+        in_dim: int,
+        *,
+        dim: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        has_final_norm: bool = True,
     ) -> None:
         super().__init__()
+        self.num_tokens = 1 + length
         self.project = nn.Linear(in_dim, dim)
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.position = nn.Parameter(torch.empty(1, 1 + length, dim))
         block = nn.TransformerEncoderLayer(
             dim, num_heads, 2 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )
-        self.blocks = nn.TransformerEncoder(block, num_layers, nn.LayerNorm(dim), enable_nested_tensor=False)
+        norm = nn.LayerNorm(dim) if has_final_norm else None
+        self.blocks = nn.TransformerEncoder(block, num_layers, norm, enable_nested_tensor=False)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.position, std=0.02)
 

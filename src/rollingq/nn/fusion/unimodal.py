@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from rollingq.nn.fusion.base import Fusion, FusionOutput, ModalityMasks, ModalityTokens
+from rollingq.nn.fusion.base import Fusion, FusionOutput, ModalityMasks, ModalityTokens, class_tokens
 
 
 class Unimodal(Fusion):
@@ -21,4 +21,4 @@ class Unimodal(Fusion):
 
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the class token."""
-        return FusionOutput(self.classifier(tokens[self.modality][:, 0]))
+        return FusionOutput(self.classifier(class_tokens(tokens, masks)[self.modality]))

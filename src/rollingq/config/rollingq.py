@@ -1,9 +1,9 @@
-"""Settings, checked when they are made; free of torch, so that the command line starts quickly."""
+"""Settings of RollingQ: when to rotate, how far, and on which statistics."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
+from rollingq.config.checks import is_count, is_number
 from rollingq.errors import ConfigError, nearest
 
 Scope = Literal["query", "all_queries"]
@@ -47,10 +47,10 @@ class RollingQConfig:
 
     def _range_problems(self) -> list[str]:
         checks = {
-            "rho": (_is_number(self.rho) and self.rho > 0, "a number > 0"),
-            "beta": (_is_number(self.beta) and 0 <= self.beta <= 2, "a number in [0, 2] (AIR lies in [-2, 2])"),
-            "max_rotations": (_is_count(self.max_rotations), "a whole number >= 0"),
-            "first_epoch": (_is_count(self.first_epoch), "a whole number >= 0"),
+            "rho": (is_number(self.rho) and self.rho > 0, "a number > 0"),
+            "beta": (is_number(self.beta) and 0 <= self.beta <= 2, "a number in [0, 2] (AIR lies in [-2, 2])"),
+            "max_rotations": (is_count(self.max_rotations), "a whole number >= 0"),
+            "first_epoch": (is_count(self.first_epoch), "a whole number >= 0"),
         }
         return [
             f"Expected {name} to be {form}, but got {getattr(self, name)!r}."
@@ -77,37 +77,3 @@ class RollingQConfig:
             hints = " ".join(f"{name!r} is unknown.{nearest(name, known)}" for name in unknown)
             raise ConfigError(f"Expected options {', '.join(known)}, but got {', '.join(unknown)}. {hints}")
         return cls(**options)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """Size of every encoder.
-
-    Raises:
-        ConfigError: If a number is not positive, or the width does not divide by the heads.
-    """
-
-    dim: int = 64
-    """Width D."""
-    num_layers: int = 2
-    """Number of blocks."""
-    num_heads: int = 4
-    """Heads a block."""
-    dropout: float = 0.1
-    """Dropout inside the blocks, in [0, 1)."""
-
-    def __post_init__(self) -> None:
-        sizes = (self.dim, self.num_layers, self.num_heads)
-        is_dropout = _is_number(self.dropout) and 0 <= self.dropout < 1
-        if not all(_is_count(n) and n > 0 for n in sizes) or self.dim % self.num_heads or not is_dropout:
-            raise ConfigError(
-                f"Expected encoder sizes >= 1, dim divisible by num_heads, and dropout in [0, 1), but got {self}."
-            )

@@ -1,0 +1,27 @@
+"""Settings, checked when they are made; free of torch, so that the command line starts quickly."""
+
+from rollingq.config.balancing import BalancingConfig, ModalityDropoutConfig, OGMConfig, PMRConfig, UnimodalLossConfig
+from rollingq.config.encoder import EncoderConfig
+from rollingq.config.fusion import FusionConfig, JMTConfig, MBTConfig, MMMLConfig, MTConfig, MTStarConfig, MulTConfig
+from rollingq.config.rollingq import Heads, RollingQConfig, RotationMethod, Scope, Statistics
+
+__all__ = [
+    "BalancingConfig",
+    "EncoderConfig",
+    "FusionConfig",
+    "Heads",
+    "JMTConfig",
+    "MBTConfig",
+    "MMMLConfig",
+    "MTConfig",
+    "MTStarConfig",
+    "ModalityDropoutConfig",
+    "MulTConfig",
+    "OGMConfig",
+    "PMRConfig",
+    "RollingQConfig",
+    "RotationMethod",
+    "Scope",
+    "Statistics",
+    "UnimodalLossConfig",
+]

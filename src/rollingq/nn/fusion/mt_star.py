@@ -1,0 +1,102 @@
+"""MT*: transformer blocks over all tokens, trained progressively: first one block, then two (paper, Appendix B)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rollingq.errors import ConfigError
+from rollingq.nn.fusion.base import (
+    Fusion,
+    FusionOutput,
+    Layers,
+    ModalityMasks,
+    ModalityTokens,
+    joined,
+    new_class_token,
+)
+from rollingq.nn.layers import Block
+
+
+class VanillaMTStar(Fusion):
+    """Blocks of which only the first ``num_active`` take part; the last of them is read out at the class token.
+
+    Args:
+        modalities: Names, in the order of the keys.
+        dim: Width D.
+        num_classes: Number of classes C.
+        phases: Relative length of each phase of training; one block a phase.
+        num_heads: Number of heads (1 as in MT).
+        dropout: Dropout inside the blocks.
+
+    Source:
+        Ni et al., "RollingQ", ICML 2025, Appendix B (prose only; the inside of the blocks is our reading).
+    """
+
+    def __init__(
+        self,
+        modalities: tuple[str, ...],
+        dim: int,
+        num_classes: int,
+        *,
+        phases: Sequence[int] = (1, 2),
+        num_heads: int = 1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(modalities)
+        self.phases = tuple(phases)
+        self._num_active = len(self.phases)
+        self.cls_token = new_class_token(dim)
+        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout) for _ in self.phases)
+        self.norm = nn.LayerNorm(dim)
+        self.classifier = nn.Linear(dim, num_classes)
+
+    @property
+    def attention_layers(self) -> tuple[Layers, ...]:
+        """The attention of each block."""
+        return tuple(f"blocks.{i}.attend.attention" for i in range(len(self.blocks)))
+
+    @property
+    def num_active(self) -> int:
+        """How many blocks take part now."""
+        return self._num_active
+
+    @num_active.setter
+    def num_active(self, number: int) -> None:
+        if not 1 <= number <= len(self.blocks):
+            raise ConfigError(f"Expected 1 to {len(self.blocks)} active blocks, but got {number}.")
+        self._num_active = number
+
+    def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
+        """Return logits from the last active block's class token, and its attention weights ``[B, H, 1 + sum T_m]``."""
+        sequence, mask = joined(self.cls_token, tokens, masks, self.modalities)
+        for block in self.blocks[: self.num_active - 1]:
+            sequence, _ = block(sequence, mask)
+        fused, weights = self.blocks[self.num_active - 1](sequence, mask, rows=self.read_rows)
+        return FusionOutput(self.classifier(self.norm(fused)[:, 0]), weights)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the number of active blocks: a checkpoint of an early phase comes back as it was."""
+        return torch.tensor(self.num_active)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the number of active blocks."""
+        self.num_active = int(state)
+
+
+def active_blocks(phases: Sequence[int], epoch: int, epochs: int) -> int:
+    """Return how many blocks take part in an epoch.
+
+    Args:
+        phases: Relative length of each phase.
+        epoch: Number of the epoch, from 0.
+        epochs: Epochs of the whole training.
+
+    Example:
+        >>> [active_blocks([10, 20], epoch, 30) for epoch in (0, 9, 10, 29)]
+        [1, 1, 2, 2]
+        >>> [active_blocks([1, 2], epoch, 2) for epoch in (0, 1)]
+        [1, 2]
+    """
+    ends = [round(epochs * sum(phases[: i + 1]) / sum(phases)) for i in range(len(phases) - 1)]
+    return 1 + sum(epoch >= end for end in ends)
