@@ -1,7 +1,7 @@
 # Every target sets up .venv itself; nothing is needed but Python 3.11 or newer and make.
 PYTHON ?= python3
 BIN := .venv/bin
-TESTED := torch==2.14.1
+TESTED := torch==2.14.1 torchvision==0.29.1
 
 .PHONY: demo test check format docs bench clean
 .DEFAULT_GOAL := demo

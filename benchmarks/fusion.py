@@ -9,12 +9,12 @@ import torch
 from paired import paired_ratio, write_result
 from torch import Tensor
 
-from rollingq.nn.fusion import ClassAttention
+from rollingq.nn.layers import Attention
 
 BATCH, LENGTH, DIM = 8, 375, 768
 
 
-def plain(layer: ClassAttention, sequence: Tensor) -> Tensor:
+def plain(layer: Attention, sequence: Tensor) -> Tensor:
     """Attend as the original does: project all tokens, L x L scores, output projection on all rows, read row 0."""
     query, key, value = layer.query(sequence), layer.key(sequence), layer.value(sequence)
     weights = torch.softmax(query @ key.mT / DIM**0.5, dim=-1)
@@ -25,8 +25,8 @@ def plain(layer: ClassAttention, sequence: Tensor) -> Tensor:
 def main() -> None:
     """Check that both forms agree, then time them in turn."""
     torch.manual_seed(0)
-    layer = ClassAttention(DIM, dropout=0.0)
-    cls_token = torch.randn(1, DIM).requires_grad_()
+    layer = Attention(DIM, dropout=0.0)
+    cls_token = torch.randn(1, 1, DIM).requires_grad_()
     tokens = torch.randn(BATCH, LENGTH - 1, DIM).requires_grad_()
     leaves = [cls_token, tokens, *layer.parameters()]
 
@@ -36,7 +36,7 @@ def main() -> None:
         return [output.detach(), *torch.autograd.grad(output.square().mean(), leaves, materialize_grads=True)]
 
     def absorbed_step() -> list[Tensor]:
-        return step(lambda sequence: layer(cls_token, sequence)[0])
+        return step(lambda sequence: layer(cls_token, sequence)[0][:, 0])
 
     def plain_step() -> list[Tensor]:
         return step(lambda sequence: plain(layer, sequence))

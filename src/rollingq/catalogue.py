@@ -1,4 +1,4 @@
-"""The catalogue of methods, free of torch: every fusion and balancing method, what it needs, and its name for people."""
+"""The catalogue of methods, free of torch: fusions and balancing methods, what each needs, its name for people."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -37,6 +37,8 @@ class QuerySite(Protocol):
     num_heads: int
     dim: int
     """Width of a head."""
+    num_queries: int
+    """1, or M where every modality's keys are asked by a query of their own."""
 
     def keep_called(self, is_needed: bool) -> None:
         """Make sure that the layer's forward is really called from now on, or no longer."""
@@ -71,6 +73,7 @@ class RollingQ(nn.Module):
         config: The settings.
         modalities: Names of the modalities, in the order of the keys.
         history: One event for each step.
+        is_paused: Whether training-mode forwards go unrecorded, as for a layer that is not the last one now.
     """
 
     num_rotations: Tensor
@@ -84,19 +87,25 @@ class RollingQ(nn.Module):
         self.modalities = modalities
         self.history: list[RotationEvent] = []
         self._site = site
+        self.is_paused = False
         self._watchers: list[Watcher] = []
         self._num_heads = 1 if config.heads == "full" else site.num_heads
         self._dim = site.num_heads * site.dim // self._num_heads
-        self._statistics = KeyStatistics(len(modalities), self._num_heads, self._dim)
+        self._num_queries = site.num_queries
+        self._statistics = self._new_statistics()
         self._register_rotation(like)
+
+    def _new_statistics(self) -> KeyStatistics:
+        return KeyStatistics(len(self.modalities), self._num_heads, self._dim, self._num_queries)
 
     def _register_rotation(self, like: Tensor) -> None:
         dtype = torch.promote_types(like.dtype, torch.float32)
         is_dense = self.config.rotation == "svd"
         rank = self._dim if is_dense else 2 * self.config.max_rotations
-        shape = (self._num_heads, self._dim, rank)
+        number = self._num_heads * self._num_queries
+        shape = (number, self._dim, rank)
         self.register_buffer("basis", None if is_dense else like.new_zeros(shape, dtype=dtype))
-        self.register_buffer("core", like.new_zeros((self._num_heads, rank, rank), dtype=dtype))
+        self.register_buffer("core", like.new_zeros((number, rank, rank), dtype=dtype))
         self.register_buffer("num_rotations", torch.zeros((), dtype=torch.long, device=like.device))
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long, device=like.device))
 
@@ -104,13 +113,13 @@ class RollingQ(nn.Module):
 
     @property
     def rotation(self) -> Rotation:
-        """The accumulated rotation R of each head."""
+        """The accumulated rotation R of each head (of each head and query, where modalities have their own)."""
         return Rotation(self.basis, self.core)
 
     @property
     def is_observing(self) -> bool:
         """Whether forwards are recorded now: in training mode, or while somebody watches."""
-        return self.training or bool(self._watchers)
+        return (self.training and not self.is_paused) or bool(self._watchers)
 
     def is_idle(self) -> bool:
         """Return whether the rotation is known, without waiting for a device, to be the identity."""
@@ -119,15 +128,21 @@ class RollingQ(nn.Module):
         is_free = self.num_rotations.device.type == "cpu" and not torch.compiler.is_compiling()
         return is_free and not bool(self.num_rotations)
 
-    def rotate(self, queries: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Return the rotated queries, ``[..., H * D]``; bit for bit the same before the first rotation."""
+    def rotate(self, queries: Float[Tensor, "*batch D"], *, index: int = 0) -> Float[Tensor, "*batch D"]:
+        """Return the rotated queries, ``[..., H * D]``; bit for bit the same before the first rotation.
+
+        Args:
+            queries: Queries, all heads side by side.
+            index: Which modality's query, where each has its own.
+        """
         if self.is_idle():
             return queries
+        basis = None if self.basis is None else self.basis[index :: self._num_queries]
+        core = self.core[index :: self._num_queries]
         if self._num_heads == 1:
-            basis = None if self.basis is None else self.basis[0]
-            rotated = apply_rotation(queries, Rotation(basis, self.core[0]))
+            rotated = apply_rotation(queries, Rotation(None if basis is None else basis[0], core[0]))
         else:
-            rotated = apply_rotation(self.split_heads(queries), self.rotation).flatten(-2)
+            rotated = apply_rotation(self.split_heads(queries), Rotation(basis, core)).flatten(-2)
         return torch.where(self.num_rotations > 0, rotated, queries)
 
     def split_heads(self, vectors: Float[Tensor, "*batch HD"]) -> Float[Tensor, "*batch H D"]:
@@ -139,7 +154,7 @@ class RollingQ(nn.Module):
         """Take in what one forward showed; called by the site."""
         for watcher in self._watchers:
             watcher(seen)
-        if self.training:
+        if self.training and not self.is_paused:
             if self.config.statistics != "epoch":
                 self._statistics.clear()
             self._statistics.add(seen)
@@ -221,10 +236,11 @@ class RollingQ(nn.Module):
 
     def _turn(self, means: Means, weights: Tensor, is_over: Tensor) -> float | None:
         """Rotate the heads whose AIR is over beta; return their mean angle in degrees, or None if none turned."""
-        anchor = rebalance_anchor(means.query, means.average_keys, weights)
-        target = torch.where(is_over.unsqueeze(-1), anchor, means.query)
-        step = rotation_between(means.query, target, method=self.config.rotation)
-        angle = _angle(means.query, target)
+        anchor = rebalance_anchor(means.queries, means.average_keys.unsqueeze(1), weights.unsqueeze(1))
+        queries = means.queries.flatten(0, 1)
+        target = torch.where(is_over[:, None, None], anchor, means.queries).flatten(0, 1)
+        step = rotation_between(queries, target, method=self.config.rotation)
+        angle = _angle(queries, target)
         turned = angle > 1e-4
         if not bool(turned.any()):
             return None
@@ -250,7 +266,7 @@ class RollingQ(nn.Module):
 
     def _pass_means(self, full_pass: Callable[[], object]) -> Means | None:
         """Return the means over a full pass in eval mode (the original code's way)."""
-        statistics = KeyStatistics(len(self.modalities), self._num_heads, self._dim)
+        statistics = self._new_statistics()
         with evaluating(self._site.model), self.watch(statistics.add):
             full_pass()
         return statistics.means()

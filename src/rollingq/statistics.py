@@ -14,7 +14,8 @@ class Observation:
     """What one forward of the attention showed: projected (and rotated) queries and average keys, by head.
 
     Attributes:
-        query: Queries that are read out, ``[B or 1, R, H, D]`` with R rows a sample.
+        query: Queries that are read out, ``[B or 1, R, H, D]`` with R rows a sample; ``[B, M, H, D]`` where every
+            modality's keys are asked by a query of their own.
         average_keys: Average key of every modality (Eq. 3), ``[B, M, H, D]``; NaN where tokens are not finite.
         is_present: Where a sample has tokens of a modality, ``[B, M]``; None = everywhere.
         row_mask: True at real query rows, ``[B, R]``; None = everywhere.
@@ -24,13 +25,17 @@ class Observation:
     average_keys: Float[Tensor, "B M H D"]
     is_present: Bool[Tensor, "B M"] | None = None
     row_mask: Bool[Tensor, "B R"] | None = None
+    is_paired: bool = False
+    """Whether row m of ``query`` asks the keys of modality m alone."""
 
-    def mean_query(self) -> Float[Tensor, "#B H D"]:
-        """Return the mean over real rows of each sample's queries."""
-        return self._row_mean(self.query)
+    def mean_queries(self) -> Float[Tensor, "#B Q H D"]:
+        """Return the mean over real rows of each sample's queries (Q = 1), or one query a modality (Q = M)."""
+        return self.query if self.is_paired else self._row_mean(self.query).unsqueeze(1)
 
     def cosines(self) -> Float[Tensor, "B H M"]:
         """Return the cosine of query and average key of each sample, the mean over its real rows (Eq. 9)."""
+        if self.is_paired:
+            return query_key_cosine(self.query, self.average_keys.unsqueeze(-2))[..., 0].transpose(1, 2)
         keys = self.average_keys.transpose(1, 2)
         if self.query.shape[1] == 1:
             return query_key_cosine(self.query[:, 0], keys)
@@ -45,9 +50,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Means:
-    """Means over the samples seen: E[Q] ``[H, D]``, E[K_hat] ``[H, M, D]``, cosines ``[H, M]``, counts ``[M]``."""
+    """Means over the samples seen: E[Q] ``[H, Q, D]``, E[K_hat] ``[H, M, D]``, cosines ``[H, M]``, counts ``[M]``."""
 
-    query: Float[Tensor, "H D"]
+    queries: Float[Tensor, "H Q D"]
     average_keys: Float[Tensor, "H M D"]
     cosines: Float[Tensor, "H M"]
     num_samples: list[int]
@@ -64,13 +69,13 @@ class KeyStatistics:
     FLUSH_EVERY = 16
     """Forwards kept before they are summed."""
 
-    def __init__(self, num_modalities: int, num_heads: int, dim: int) -> None:
+    def __init__(self, num_modalities: int, num_heads: int, dim: int, num_queries: int = 1) -> None:
         self._shapes = {
-            "query": (num_heads, dim),
+            "queries": (num_heads, num_queries, dim),
             "keys": (num_heads, num_modalities, dim),
             "cosines": (num_heads, num_modalities),
             "counts": (num_modalities,),
-            "num_queries": (),
+            "num_queries": (num_queries,),
             "num_skipped": (),
         }
         self._pending: list[Observation] = []
@@ -113,7 +118,7 @@ class KeyStatistics:
         if not bool((counts > 0).all()):
             return None
         return Means(
-            query=parts["query"] / parts["num_queries"],
+            queries=parts["queries"] / parts["num_queries"][:, None],
             average_keys=parts["keys"] / counts[None, :, None],
             cosines=parts["cosines"] / counts,
             num_samples=[int(n) for n in counts],
@@ -143,6 +148,7 @@ def _merged(plain: list[Observation]) -> list[Observation]:
         Observation(
             torch.cat([seen.query.expand(len(seen.average_keys), -1, -1, -1) for seen in group]),
             torch.cat([seen.average_keys for seen in group]),
+            is_paired=group[0].is_paired,
         )
         for group in groups.values()
     ]
@@ -151,15 +157,16 @@ def _merged(plain: list[Observation]) -> list[Observation]:
 def _sums(seen: Observation) -> Tensor:
     """Return all sums over the samples of an observation as one vector."""
     keys = seen.average_keys
-    query = seen.mean_query().expand(len(keys), -1, -1)
-    is_finite = query.isfinite().flatten(1).all(-1, keepdim=True) & keys.isfinite().flatten(2).all(-1)
+    queries = seen.mean_queries().expand(len(keys), -1, -1, -1)
+    # Each modality needs its query: its own, or the one that asks all.
+    is_finite = queries.isfinite().flatten(2).all(-1) & keys.isfinite().flatten(2).all(-1)
     is_present = torch.ones_like(is_finite) if seen.is_present is None else seen.is_present
     is_used = is_present & is_finite
     keys = torch.where(is_used[..., None, None], keys, 0.0)
-    is_asked = is_used.any(-1)
-    query = torch.where(is_asked[:, None, None], query, 0.0)
+    is_asked = is_used if seen.is_paired else is_used.any(-1, keepdim=True)
+    queries = torch.where(is_asked[..., None, None], queries, 0.0)
     cosines = torch.where(is_used.unsqueeze(1), seen.cosines(), 0.0)
     is_skipped = (is_present & ~is_finite).any(-1)
     dtype = torch.float32 if keys.device.type == "mps" else torch.float64
-    parts = (query, keys.transpose(1, 2), cosines, is_used, is_asked, is_skipped)
+    parts = (queries.transpose(1, 2), keys.transpose(1, 2), cosines, is_used, is_asked, is_skipped)
     return torch.cat([part.sum(0, dtype=dtype).flatten() for part in parts])

@@ -143,6 +143,6 @@ def test_after_a_minimal_step_the_mean_query_is_the_anchor_with_its_norm_kept(na
     watched: list[Any] = []
     with attachment.watch(watched.append):
         model(data)
-    mean = watched[0].mean_query().mean(0).detach().double().numpy()
+    mean = watched[0].mean_queries()[:, 0].mean(0).detach().double().numpy()
     np.testing.assert_allclose(mean, expected.anchor, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(mean, axis=-1), np.linalg.norm(expected.query, axis=-1), rtol=1e-5)

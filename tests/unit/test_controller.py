@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self, num_heads: int = 1) -> None:
         self.model: nn.Module = nn.Identity()
-        self.num_heads, self.dim = num_heads, D
+        self.num_heads, self.dim, self.num_queries = num_heads, D, 1
         self.is_called = False
 
     def keep_called(self, is_needed: bool) -> None:

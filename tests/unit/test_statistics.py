@@ -44,7 +44,7 @@ def test_means_equal_the_oracle(is_shared: bool) -> None:
     means, query = means_of(seen), seen.query[:, 0].expand(5, H, D)
     expected = oracle.predict_step(query, seen.average_keys, rho=1.0)
     np.testing.assert_allclose(means.cosines.numpy(), expected.cosines, atol=1e-13)
-    np.testing.assert_allclose(means.query.numpy(), query.numpy().mean(0), atol=1e-13)
+    np.testing.assert_allclose(means.queries[:, 0].numpy(), query.numpy().mean(0), atol=1e-13)
     np.testing.assert_allclose(means.average_keys.numpy(), seen.average_keys.numpy().mean(0).swapaxes(0, 1), atol=1e-13)
 
 

@@ -1,6 +1,6 @@
 """attach, detach, fold: RollingQ enters a model in one line and leaves it in one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -9,6 +9,7 @@ from rollingq.attachment.find import find_projections, form_of, found_text, loca
 from rollingq.attachment.linear import AbsorbedSite, LinearSite
 from rollingq.attachment.multihead import MultiheadSite
 from rollingq.attachment.sites import NAME, Site
+from rollingq.attachment.streams import Stream, StreamSite
 from rollingq.config import RollingQConfig
 from rollingq.controller import RollingQ
 from rollingq.errors import AttachError
@@ -17,7 +18,7 @@ from rollingq.tokens import Tokens, as_layout
 
 def attach(
     model: nn.Module,
-    layer: str,
+    layer: str | Mapping[str, str],
     *,
     tokens: Tokens,
     modalities: Sequence[str] | None = None,
@@ -36,7 +37,9 @@ def attach(
     Args:
         model: Any module.
         layer: Path of the attention layer, such as "fusion.attention" ("" is the model itself): a module
-            with separate query and key Linears, or torch.nn.MultiheadAttention.
+            with separate query and key Linears, or torch.nn.MultiheadAttention. A mapping {modality: path} where
+            each modality's keys have a layer of their own: their class rows (the first of each) are judged and
+            rotated together, which is our reading of what the paper leaves open for MulT and MMML.
         tokens: Order and number of the key positions: ``{"cls": 1, "audio": 177, "visual": 197}`` ("cls" =
             no modality), a TokenLayout, or a callable that gets the layer's forward arguments and returns
             either (for lengths and masks that change). A key padding mask given to MultiheadAttention is
@@ -65,14 +68,33 @@ def attach(
         ('audio', 'image')
     """
     config = RollingQConfig.from_options(options)
-    attention = locate(model, layer)
-    if NAME in attention._modules:
-        raise AttachError(f"Expected a layer without RollingQ, but {layer!r} already carries it; detach it first.")
-    site = _make_site(model, attention, layer, tokens, config.scope, query, key, num_heads)
+    site: Site
+    if isinstance(layer, Mapping):
+        site = StreamSite(model, _streams(model, layer), tokens, config.scope)
+    else:
+        site = _make_site(model, _free(model, layer), layer, tokens, config.scope, query, key, num_heads)
     attachment = RollingQ(site, _modalities(tokens, modalities), config, like=site.query_weight()[0].detach())
-    attachment.train(attention.training)
+    attachment.train(site.attention.training)
     site.install(attachment)
     return attachment
+
+
+def _free(model: nn.Module, path: str) -> nn.Module:
+    """Return the layer at a path, which must not carry RollingQ yet."""
+    attention = locate(model, path)
+    if NAME in attention._modules:
+        raise AttachError(f"Expected a layer without RollingQ, but {path!r} already carries it; detach it first.")
+    return attention
+
+
+def _streams(model: nn.Module, layers: Mapping[str, str]) -> dict[str, Stream]:
+    """Return the attention layer of each modality."""
+    found = {}
+    for name, path in layers.items():
+        attention = _free(model, path)
+        query, key = _projection_names(model, attention, path, None, None)
+        found[name] = Stream(path, attention, _linear(attention, path, query), _linear(attention, path, key))
+    return found
 
 
 def _make_site(
@@ -177,10 +199,10 @@ def fold(model: nn.Module, *, example: Any = None) -> nn.Module:  # noqa: ANN401
         FoldError: If the folded model would compute something else.
 
     Example:
-        >>> from rollingq.nn.fusion import ClassAttention
-        >>> model = ClassAttention(8)
+        >>> from rollingq.nn.layers import Attention
+        >>> model = Attention(8)
         >>> att = attach(model, "", tokens={"audio": 3, "image": 4})
-        >>> _ = model(torch.randn(1, 8), torch.randn(2, 7, 8))
+        >>> _ = model(torch.randn(1, 1, 8), torch.randn(2, 7, 8))
         >>> attachments(fold(model))
         []
     """

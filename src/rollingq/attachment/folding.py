@@ -24,7 +24,7 @@ def fold_site(site: Site, example: Any) -> float | None:  # noqa: ANN401
     if example is None:
         _refuse_other_rows(site)
     before = None if example is None else _outputs(site.model, example)
-    saved = [part.clone() for part in site.query_weight() if part is not None]
+    saved = [part.clone() for part in _parts(site)]
     _rotate_weight(site)
     if before is None:
         site.remove()
@@ -33,10 +33,15 @@ def fold_site(site: Site, example: Any) -> float | None:  # noqa: ANN401
 
 
 def _rotate_weight(site: Site) -> None:
-    weight, bias = site.query_weight()
-    weight.copy_(site.rollingq.rotate(weight.mT).mT)
-    if bias is not None:
-        bias.copy_(site.rollingq.rotate(bias))
+    for index, (weight, bias) in enumerate(site.projections()):
+        weight.copy_(site.rollingq.rotate(weight.mT, index=index).mT)
+        if bias is not None:
+            bias.copy_(site.rollingq.rotate(bias, index=index))
+
+
+def _parts(site: Site) -> list[Tensor]:
+    """Return all weights and biases that folding changes."""
+    return [part for projection in site.projections() for part in projection if part is not None]
 
 
 def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]) -> float:  # noqa: ANN401
@@ -53,7 +58,7 @@ def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]
     finally:
         count.copy_(num_rotations)
         if not is_equal:
-            for part, old in zip((p for p in site.query_weight() if p is not None), saved, strict=True):
+            for part, old in zip(_parts(site), saved, strict=True):
                 part.copy_(old)
     if is_equal:
         site.remove()
@@ -97,9 +102,7 @@ def _other_rows_text(site: Site) -> str:
 
 
 def _refuse_shared_parameters(site: Site) -> None:
-    for part in site.query_weight():
-        if part is None:
-            continue
+    for part in _parts(site):
         base = part if part._base is None else part._base
         owners = _owners(site.model, base)
         if not owners:

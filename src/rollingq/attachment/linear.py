@@ -30,7 +30,7 @@ class LinearSite(Site):
         super().__init__(model, attention, path, tokens, scope)
         self.query, self.key = query, key
         self._check(query, key, path)
-        self.num_heads = _num_heads(attention) if num_heads is None else num_heads
+        self.num_heads = heads_of(attention) if num_heads is None else num_heads
         if self.num_heads < 1 or query.out_features % self.num_heads:
             raise AttachError(
                 f"Expected num_heads to divide the query width {query.out_features} of {path!r}, a positive number of "
@@ -111,7 +111,7 @@ class AbsorbedSite(LinearSite):
     """Attention that never projects its keys (``absorbed_attention``): averages tokens, then projects the mean.
 
     The module names the arguments of its forward that hold the tokens and their mask:
-    ``absorbed_arguments = ("sequence", "mask")``.
+    ``absorbed_arguments = ("context", "mask")``.
     """
 
     def _install(self) -> None:
@@ -121,7 +121,7 @@ class AbsorbedSite(LinearSite):
         ]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = self._bind(args, kwargs)
+        given = self.bind(self.attention, args, kwargs)
         sequence_name, mask_name = cast(Any, module).absorbed_arguments
         tokens: Tensor = given[sequence_name]
         self._forward_layout = self.layout(*args, **kwargs).masked(given.get(mask_name))
@@ -133,7 +133,7 @@ class AbsorbedSite(LinearSite):
                 self._seen_keys = nn.functional.linear(average, self.key.weight, self.key.bias)
 
 
-def _num_heads(attention: nn.Module) -> int:
+def heads_of(attention: nn.Module) -> int:
     """Return the number of heads that the module names, 1 if it names none."""
     for name in HEAD_NAMES:
         value = getattr(attention, name, None)

@@ -31,6 +31,7 @@ class Site(ABC):
         path: Its name in the model.
         num_heads: Number of heads.
         dim: Width of a head.
+        num_queries: 1, or the number of modalities if each has an attention layer of its own.
         scope: "query" (rows at the class positions) or "all_queries".
         other_rows: Rows a sample that passed through the query projection and were not rotated; None until
             a forward was seen.
@@ -42,18 +43,23 @@ class Site(ABC):
         self.path = path
         self.scope = scope
         self.num_heads = 1
+        self.num_queries = 1
         self.dim = 0
         self.other_rows: int | None = None
         self._tokens = tokens
         self._layout = None if callable(tokens) else as_layout(tokens)
         self._handles: list[RemovableHandle] = []
-        self._signature: inspect.Signature | None = None
+        self._signatures: dict[nn.Module, inspect.Signature] = {}
 
     # --- what each form defines ----------------------------------------------------------------------
 
     @abstractmethod
     def query_weight(self) -> tuple[Tensor, Tensor | None]:
         """Return the weight ``[D, E]`` and bias ``[D]`` of the query projection (views that can be set in place)."""
+
+    def projections(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Return weight and bias of every query projection that rotates, one a query."""
+        return [self.query_weight()]
 
     @abstractmethod
     def _install(self) -> None:
@@ -154,11 +160,12 @@ class Site(ABC):
             )
         )
 
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the attention's forward arguments by name."""
-        if self._signature is None:
-            self._signature = inspect.signature(self.attention.forward)
-        return self._signature.bind(*args, **kwargs).arguments
+    def bind(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return a module's forward arguments by name."""
+        signature = self._signatures.get(module)
+        if signature is None:
+            signature = self._signatures[module] = inspect.signature(module.forward)
+        return signature.bind(*args, **kwargs).arguments
 
 
 def as_rows(queries: Tensor) -> Tensor:

@@ -48,3 +48,7 @@ class Balancing(nn.Module):
 
     def end_epoch(self, training_pass: TrainingPass) -> None:
         """Measure and decide once an epoch."""
+
+    def numbers(self) -> dict[str, float]:
+        """Return what is logged at the end of an epoch, by name."""
+        return {}

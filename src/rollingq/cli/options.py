@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +128,9 @@ def _one_line(text: str, arguments: list[str], known: set[str]) -> str:
 
 def _options(parsed: Namespace) -> Options:
     values: dict[str, Any] = vars(parsed)
-    settings = Settings(**{name: values[name] for name in ("selection", "train", "encoder", "rollingq")})
+    settings = Settings(
+        **{name: values[name] for name in ("selection", "train", "encoder", "fusion", "rollingq", "balancing")}
+    )
     if values["epochs"] is not None:
         settings = replace(settings, train=replace(settings.train, epochs=values["epochs"]))
     if values["seeds"] < 1:

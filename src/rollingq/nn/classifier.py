@@ -36,11 +36,17 @@ class MultimodalClassifier(nn.Module):
 
     def __init__(self, encoders: Mapping[str, Encoder], fusion: Fusion, dim: int, num_classes: int) -> None:
         super().__init__()
-        self.dim = dim
+        self.modalities = tuple(encoders)
+        self.dim, self.num_classes = dim, num_classes
         self.num_tokens = {name: encoder.num_tokens for name, encoder in encoders.items()}
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.probes = nn.ModuleDict({name: nn.Linear(dim, num_classes) for name in encoders})
+
+    @property
+    def modality_modules(self) -> dict[str, nn.Module]:
+        """Modality -> the module whose parameters belong to it alone."""
+        return dict(self.encoders.items())
 
     @property
     def attention_layers(self) -> tuple[Layers, ...]:

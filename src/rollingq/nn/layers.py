@@ -165,10 +165,10 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Return the tokens after the feed-forward layers."""
-        if self.is_pre_norm:
-            return tokens + self.layers(self.norm(tokens))
-        normed: Tensor = self.norm(tokens + self.layers(tokens))
-        return normed
+        summed: Tensor = tokens + self.layers(self.norm(tokens) if self.is_pre_norm else tokens)
+        if not self.is_pre_norm:
+            summed = self.norm(summed)
+        return summed
 
 
 class Block(nn.Module):
@@ -217,4 +217,4 @@ def use_plain_form(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "is_plain"):
-            module.is_plain = True
+            setattr(module, "is_plain", True)  # noqa: B010

@@ -1,6 +1,6 @@
 """Build a model by the names of its parts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from rollingq.nn.fusion import (
     VanillaMTStar,
 )
 
-FUSIONS: dict[str, type[Fusion]] = {
+FUSIONS: dict[str, Callable[..., Fusion]] = {
     "unimodal": Unimodal,
     "sum": Sum,
     "concat": Concat,

@@ -1,13 +1,13 @@
-"""Method names: a fusion and what balances it, such as ``mt+rollingq`` or ``unimodal:audio``."""
+"""Method names: a fusion and what balances it, such as ``mt+rollingq``, ``joint:3`` or ``unimodal:audio``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rollingq.balancing.registry import BALANCING
+from rollingq.catalogue import BALANCING, FUSIONS, FusionCard
 from rollingq.errors import ConfigError, unknown_name
 
-FUSION_NAMES = ("unimodal", "concat", "mt")
-"""The names in ``rollingq.nn.registry.FUSIONS``, which imports torch; a test holds them equal."""
+EVERYTHING = "all"
+"""The method name that stands for every system of the paper's Table 1 and ours."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Method:
 
     Attributes:
         name: As it stands in tables.
-        fusion: Name of the fusion.
+        fusion: Name of the fusion, with its argument.
         balancing: Names of the balancing methods.
         modalities: What it sees, in the order of the keys.
     """
@@ -28,10 +28,10 @@ class Method:
 
 
 def parse_methods(names: Sequence[str], modalities: Sequence[str]) -> list[Method]:
-    """Return the methods behind the names; "unimodal" stands for one method a modality.
+    """Return the methods behind the names; "unimodal" stands for one method a modality, "all" for every system.
 
     Args:
-        names: Such as ``["unimodal", "concat", "mt", "mt+rollingq"]``.
+        names: Such as ``["unimodal", "concat", "mt", "mt+rollingq+ogm"]``.
         modalities: The modalities of the comparison.
 
     Raises:
@@ -43,20 +43,53 @@ def parse_methods(names: Sequence[str], modalities: Sequence[str]) -> list[Metho
     """
     if not names:
         raise ConfigError("Expected at least one method, but got none; give --methods, such as mt,mt+rollingq.")
-    methods = [method for name in names for method in _parse(name, tuple(modalities))]
+    wanted = [one for name in names for one in (systems(len(modalities)) if name == EVERYTHING else [name])]
+    methods = [method for name in wanted for method in _parse(name, tuple(modalities))]
     return list(dict.fromkeys(methods))
+
+
+def systems(num_modalities: int) -> list[str]:
+    """Return every fusion that is defined for so many modalities, alone and balanced as the paper's Table 1 does it.
+
+    Example:
+        >>> "film" in systems(2), "film" in systems(3), "concat+ogm" in systems(3)
+        (True, False, True)
+    """
+    names = [name for name, card in FUSIONS.items() if card.kind == "unimodal" or card.takes(num_modalities)]
+    balanced = ["concat+ogm", "concat+ogm_ge", "concat+pmr", "concat+unimodal_loss", "concat+modality_dropout"]
+    rolling = [f"{name}+rollingq" for name in names if FUSIONS[name].rollingq]
+    return [*names, *balanced, *rolling, "mt+rollingq+ogm"]
+
+
+def left_out(num_modalities: int) -> list[str]:
+    """Return why each fusion is not among ``systems``: one sentence each.
+
+    Example:
+        >>> left_out(3)[0]
+        'film needs exactly two modalities'
+    """
+    fusions = (card for card in FUSIONS.values() if card.kind != "unimodal" and not card.takes(num_modalities))
+    return [f"{card.name} needs {card.need}" for card in fusions]
 
 
 def _parse(name: str, modalities: tuple[str, ...]) -> list[Method]:
     fusion, *balancing = name.split("+")
-    fusion, _, only = fusion.partition(":")
-    if fusion not in FUSION_NAMES:
-        raise ConfigError(unknown_name("the fusion of a method", fusion, FUSION_NAMES))
+    base, _, argument = fusion.partition(":")
+    if base not in FUSIONS:
+        raise ConfigError(unknown_name("the fusion of a method", base, FUSIONS))
     for part in balancing:
         if part not in BALANCING:
             raise ConfigError(unknown_name("what follows '+' in a method", part, BALANCING))
-    if fusion != "unimodal":
-        return [_fused(name, fusion, tuple(balancing), only, modalities)]
+    repeated = sorted({part for part in balancing if balancing.count(part) > 1})
+    if repeated:
+        raise ConfigError(f"Expected each balancing method once in {name!r}, but got {', '.join(repeated)} twice.")
+    if base == "unimodal":
+        return _unimodal(name, argument, balancing, modalities)
+    _check(name, FUSIONS[base], argument, balancing, modalities)
+    return [Method(name, fusion, tuple(balancing), modalities)]
+
+
+def _unimodal(name: str, only: str, balancing: list[str], modalities: tuple[str, ...]) -> list[Method]:
     if balancing:
         raise ConfigError(f"Expected nothing to balance in {name!r}: a unimodal model has one modality.")
     if only and only not in modalities:
@@ -64,13 +97,14 @@ def _parse(name: str, modalities: tuple[str, ...]) -> list[Method]:
     return [Method(f"unimodal:{m}", "unimodal", (), (m,)) for m in ([only] if only else modalities)]
 
 
-def _fused(name: str, fusion: str, balancing: tuple[str, ...], only: str, modalities: tuple[str, ...]) -> Method:
-    if only:
-        raise ConfigError(f"Expected {fusion!r} without ':{only}'; choose its modalities with --modalities.")
-    if len(modalities) < 2:
-        raise ConfigError(f"Expected at least two modalities for {name!r}, but got {', '.join(modalities)}.")
-    if "rollingq" in balancing and fusion != "mt":
+def _check(name: str, card: FusionCard, argument: str, balancing: list[str], modalities: tuple[str, ...]) -> None:
+    """Raise ConfigError if a fusion does not take its argument, the modalities or RollingQ."""
+    if argument and card.argument is None:
+        raise ConfigError(f"Expected {card.name!r} without ':{argument}'; choose its modalities with --modalities.")
+    if not card.takes(len(modalities)):
+        raise ConfigError(f"Expected {card.need} for {name!r}, but got {', '.join(modalities)}.")
+    if "rollingq" in balancing and not card.rollingq:
         raise ConfigError(
-            f"Expected a fusion with attention before '+rollingq', such as mt+rollingq, but got {name!r}."
+            "Expected a fusion with attention in which modalities compete before '+rollingq' "
+            f"({', '.join(c.name for c in FUSIONS.values() if c.rollingq)}), but got {name!r}."
         )
-    return Method(name, fusion, balancing, modalities)

@@ -1,43 +1,92 @@
-"""MultimodalTask: the LightningModule around a classifier: one loss, its optimizer and its schedule."""
+"""MultimodalTask: the LightningModule around a classifier: one loss, what balances it, its optimizer and schedule."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from rollingq.balancing.base import Balancing
+from rollingq.controller import evaluating
 from rollingq.nn.classifier import ModelOutput, MultimodalClassifier
+from rollingq.nn.fusion.mt_star import VanillaMTStar, active_blocks
 from rollingq.training.settings import TrainSettings
 
 
 class MultimodalTask(pl.LightningModule):
-    """Trains encoders and fusion by the fused loss; the probes' losses ride in the same backward pass.
+    """Trains encoders and fusion by the fused loss; all other losses ride in the same backward pass.
 
     The probes see detached class tokens, so their loss changes no encoder.
 
     Args:
         model: The classifier.
         settings: Optimizer, rate and schedule.
+        balancing: Methods that change the training, in the order in which they are called.
     """
 
-    def __init__(self, model: MultimodalClassifier, settings: TrainSettings) -> None:
+    def __init__(
+        self, model: MultimodalClassifier, settings: TrainSettings, balancing: Sequence[Balancing] = ()
+    ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.balancing = nn.ModuleList(balancing)
+        self._methods = tuple(balancing)
 
-    def forward(self, batch: dict[str, Any]) -> ModelOutput:
+    def forward(self, batch: Any) -> ModelOutput:  # noqa: ANN401
         """Return what the classifier says of a batch."""
         output: ModelOutput = self.model(batch)
         return output
 
+    def on_train_start(self) -> None:
+        """Let every method prepare."""
+        for method in self._methods:
+            method.start_training(self.training_pass)
+
+    def on_train_epoch_start(self) -> None:
+        """Choose the blocks that take part, and tell every method which epoch begins."""
+        if isinstance(self.model.fusion, VanillaMTStar):
+            phases = self.model.fusion.phases
+            self.model.fusion.num_active = active_blocks(phases, self.current_epoch, self.settings.epochs)
+        for method in self._methods:
+            method.start_epoch(self.current_epoch)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
-        output = self(batch)
-        fused = cross_entropy(output.logits, batch["label"])
-        self.log("train/loss", fused.detach(), on_step=False, on_epoch=True, batch_size=len(batch["label"]))
-        return fused + sum(cross_entropy(logits, batch["label"]) for logits in output.probes.values())
+        """Return the sum of all losses of one batch."""
+        labels = batch["label"]
+        changed: Any = batch
+        for method in self._methods:
+            changed = method.change_batch(changed)
+        output = self(changed)
+        fused = cross_entropy(output.logits, labels)
+        self.log("train/loss", fused.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        heads = (*output.auxiliary.values(), *output.probes.values())
+        extra = (method.extra_loss(output, labels) for method in self._methods)
+        return sum((loss for loss in extra if loss is not None), fused) + sum(cross_entropy(h, labels) for h in heads)
+
+    def on_after_backward(self) -> None:
+        """Let every method change the gradients."""
+        for method in self._methods:
+            method.change_gradients()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """End the epoch at its last batch: Lightning validates before it calls ``on_train_epoch_end``."""
+        if self.trainer.is_last_batch:
+            for method in self._methods:
+                method.end_epoch(self.training_pass)
+                self.log_dict(method.numbers(), on_step=False, on_epoch=True, batch_size=1)
+
+    def training_pass(self, fraction: float = 1.0) -> Iterator[tuple[ModelOutput, Tensor]]:
+        """Yield output and labels of the first batches of the training loader, in eval mode; see ``TrainingPass``."""
+        loader: Any = self.trainer.train_dataloader
+        number = max(1, round(fraction * len(loader)))
+        with evaluating(self.model), torch.no_grad():
+            for _, batch in zip(range(number), loader, strict=False):
+                moved = self.transfer_batch_to_device(batch, self.device, 0)
+                yield self(moved), moved["label"]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log loss and accuracy."""

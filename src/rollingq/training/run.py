@@ -4,7 +4,8 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from rollingq.balancing.registry import make_balancing
+from rollingq.balancing.rollingq import RollingQBalancing
 from rollingq.controller import RollingQ
 from rollingq.data.base import MultimodalData, Split
 from rollingq.data.samplers import make_loader
@@ -20,10 +22,7 @@ from rollingq.evaluation.attention import attention_result
 from rollingq.evaluation.collect import Collected, accuracy, collect
 from rollingq.evaluation.noise import replace_by_noise
 from rollingq.evaluation.results import EpochRecord, RunResult
-from rollingq.integrations.lightning import RollingQCallback
-from rollingq.nn.classifier import MultimodalClassifier
 from rollingq.nn.registry import build_model
-from rollingq.tokens import CLS
 from rollingq.training.methods import Method
 from rollingq.training.module import MultimodalTask
 from rollingq.training.recorder import Recorder
@@ -53,33 +52,26 @@ class Run:
         pl.seed_everything(seed, workers=True, verbose=False)
         self.method, self.seed, self.data, self.settings = method, seed, data, settings
         shapes = {name: (data.modalities[name].length, data.modalities[name].dim) for name in method.modalities}
-        self.model: MultimodalClassifier = build_model(method.fusion, shapes, len(data.classes), settings.encoder)
-        # The fusion's keys: its class token, then each encoder's class token and tokens.
-        self.tokens = {CLS: 1, **{name: 1 + length for name, (length, _) in shapes.items()}}
-        self.balancing = self._callbacks()
-
-    def _callbacks(self) -> list[pl.Callback]:
-        """Return the balancing callbacks; attention without RollingQ gets one that only measures."""
-        options = {"rollingq": asdict(self.settings.rollingq)}
-        found = [make_balancing(name, self.model, self.tokens, options[name]) for name in self.method.balancing]
-        if self.model.attention_path is not None and "rollingq" not in self.method.balancing:
-            measure = asdict(replace(self.settings.rollingq, max_rotations=0))
-            found.append(make_balancing("rollingq", self.model, self.tokens, measure))
-        return found
+        self.model = build_model(method.fusion, shapes, len(data.classes), settings.encoder, settings.fusion)
+        self.tokens = self.model.key_lengths
+        make = partial(make_balancing, model=self.model, config=settings.balancing)
+        self.balancing = [make(name, rollingq=settings.rollingq) for name in method.balancing]
+        if self.model.attention_layers and "rollingq" not in method.balancing:
+            self.balancing.append(make("rollingq", rollingq=replace(settings.rollingq, max_rotations=0)))
+        self.rollingq = next((found for found in self.balancing if isinstance(found, RollingQBalancing)), None)
 
     @property
     def attachment(self) -> RollingQ | None:
-        """RollingQ on the fusion, from the start of training on; None without attention."""
-        callbacks = (c for c in self.balancing if isinstance(c, RollingQCallback))
-        return next((c.attachment for c in callbacks), None)
+        """RollingQ on the attention that is read out now (it may only measure); None without attention."""
+        return None if self.rollingq is None else self.rollingq.active
 
     def train(self, run_dir: Path, on_epoch: OnEpoch) -> list[EpochRecord]:
         """Train and return the history; afterwards the model holds the weights of the best epoch."""
         train, choose = self.data.splits["train"], self.data.splits[self._selection_split]
-        task = MultimodalTask(self.model, self.settings.train)
+        task = MultimodalTask(self.model, self.settings.train, self.balancing)
         recorder = Recorder(on_epoch, lambda: self.attachment)
         best = ModelCheckpoint(run_dir, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
-        trainer = make_trainer(run_dir, self.settings.train.epochs, [*self.balancing, recorder, best])
+        trainer = make_trainer(run_dir, self.settings.train.epochs, [recorder, best])
         batch_size = self.settings.train.batch_size
         with warnings.catch_warnings():
             for message in HARMLESS:
@@ -155,6 +147,6 @@ def run_method(
         num_parameters=sum(p.numel() for p in run.model.parameters()),
         seconds=time.perf_counter() - start,
         attention=attention_result(clean, noisy, run.tokens, method.modalities),
-        num_rotations=0 if run.attachment is None else int(run.attachment.num_rotations),
+        num_rotations=0 if run.rollingq is None else run.rollingq.num_rotations,
         history=history,
     )

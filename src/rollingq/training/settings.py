@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rollingq.config import EncoderConfig, RollingQConfig
+from rollingq.config import BalancingConfig, EncoderConfig, FusionConfig, RollingQConfig
 from rollingq.errors import ConfigError
 
 
@@ -51,11 +51,15 @@ class Settings:
         selection: Best epoch by "validation" accuracy; "paper" chooses it on the test split, to mirror the
             original, and is marked in every table.
         train: How every method is trained.
-        encoder: Size of every encoder.
+        encoder: Which encoders, and their size.
+        fusion: Settings of the fusions.
         rollingq: Settings of RollingQ.
+        balancing: Settings of the other balancing methods.
     """
 
     selection: Literal["validation", "paper"] = "validation"
     train: TrainSettings = field(default_factory=TrainSettings)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
     rollingq: RollingQConfig = field(default_factory=RollingQConfig)
+    balancing: BalancingConfig = field(default_factory=BalancingConfig)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import rollingq
 from rollingq import RollingQ, TokenLayout
-from rollingq.nn.fusion import ClassAttention
+from rollingq.nn.layers import Attention
 from rollingq.testing import oracle
 from rollingq.testing.expected import observed
 from rollingq.testing.forms import DIM, FORMS, TOKENS
@@ -110,13 +110,13 @@ def test_lengths_that_change_from_batch_to_batch() -> None:
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])
-def test_class_attention_reports_the_projected_average_of_its_tokens(num_heads: int) -> None:
-    attention = ClassAttention(DIM, num_heads=num_heads, dropout=0.0)
+def test_absorbed_attention_reports_the_projected_average_of_its_tokens(num_heads: int) -> None:
+    attention = Attention(DIM, num_heads=num_heads, dropout=0.0)
     attachment = rollingq.attach(attention, "", tokens=TOKENS, beta=0.0)
     sequence, watched = torch.randn(4, 8, DIM), []
     sequence[:, 1:4][~REAL[:, 1:4]] = float("nan")
     with attachment.watch(watched.append):
-        attention(sequence[:, 0], sequence.nan_to_num(), mask=REAL)
+        attention(sequence[:, :1], sequence.nan_to_num(), mask=REAL)
     keys = torch.nn.functional.linear(sequence, attention.key.weight, attention.key.bias).detach()
     for i in range(4):
         expected = oracle.average_key(keys[i, 1:4], REAL[i, 1:4])
@@ -126,11 +126,11 @@ def test_class_attention_reports_the_projected_average_of_its_tokens(num_heads: 
 
 def test_silent_tokens_are_not_damaged_tokens() -> None:
     """A muted modality holds zeros: that is a measurement, not damage, and no warning is due."""
-    attention = ClassAttention(DIM, dropout=0.0)
+    attention = Attention(DIM, dropout=0.0)
     attachment = rollingq.attach(attention, "", tokens=TOKENS, beta=0.0)
     sequence = torch.randn(4, 8, DIM)
     sequence[:, 4:] = 0.0
-    attention(sequence[:, 0], sequence)
+    attention(sequence[:, :1], sequence)
     expected = np.mean([oracle.cosine(q, attention.key.bias) for q in attention.query(sequence[:, 0])])
     event = attachment.step()
     assert event.num_samples == 4

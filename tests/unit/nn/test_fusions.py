@@ -4,20 +4,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rollingq.catalogue import FUSIONS as CARDS
 from rollingq.config import EncoderConfig
 from rollingq.errors import ConfigError
 from rollingq.nn.classifier import MultimodalClassifier
-from rollingq.nn.fusion import ClassAttention, Concat, Unimodal, VanillaMT
+from rollingq.nn.fusion import Concat, Unimodal, VanillaMT
+from rollingq.nn.layers import Attention
 from rollingq.nn.registry import FUSIONS, build_model
 from rollingq.testing import oracle
 
 SHAPES = {"audio": (5, 3), "image": (4, 2), "text": (2, 6)}
-CLASSES, SMALL = 10, EncoderConfig(dim=8, num_layers=1, num_heads=2, dropout=0.0)
+CLASSES, SMALL = 10, EncoderConfig(dim=8, num_layers=2, num_heads=2, dropout=0.0)
 MASKS = {
     "audio": torch.tensor([[True] * 5, [True, True, False, False, False], [False] * 5]),
     "image": torch.tensor([[True] * 4, [True, False, False, True], [True] * 4]),
 }
-LAYOUTS = [("unimodal", 1), *[(name, n) for name in FUSIONS if name != "unimodal" for n in (2, 3)]]
+LAYOUTS = [(name, n) for name in FUSIONS for n in (1, 2, 3) if CARDS[name].takes(n)]
 every_model = pytest.mark.parametrize(("fusion", "num_modalities"), LAYOUTS)
 
 
@@ -50,11 +52,12 @@ def test_shapes(fusion: str, num_modalities: int, num_samples: int) -> None:
     assert {name: tuple(logits.shape) for name, logits in output.probes.items()} == dict.fromkeys(
         names, (num_samples, CLASSES)
     )
-    if fusion != "mt":
+    if fusion not in ("mt", "mt_star", "joint"):
         assert output.weights is None
         return
-    assert output.weights.shape == (num_samples, 1, 1 + sum(1 + SHAPES[name][0] for name in names))
-    assert torch.allclose(output.weights.sum(-1), torch.ones(num_samples, 1))
+    heads = 2 if fusion == "joint" else 1
+    assert output.weights.shape == (num_samples, heads, 1 + sum(1 + SHAPES[name][0] for name in names))
+    assert torch.allclose(output.weights.sum(-1), torch.ones(num_samples, heads))
 
 
 @every_model
@@ -84,7 +87,8 @@ def test_probes_reach_no_encoder(fusion: str, num_modalities: int) -> None:
 @every_model
 def test_the_fused_loss_reaches_every_encoder_and_no_probe(fusion: str, num_modalities: int) -> None:
     model = built(fusion, num_modalities)
-    model(some_batch()).logits.square().sum().backward()
+    output = model(some_batch())
+    sum(logits.square().sum() for logits in (output.logits, *output.auxiliary.values())).backward()
     for name, parameter in model.named_parameters():
         if name.startswith("probes"):
             assert parameter.grad is None
@@ -93,16 +97,16 @@ def test_the_fused_loss_reaches_every_encoder_and_no_probe(fusion: str, num_moda
             assert parameter.grad.abs().max() > 0, name
 
 
-def test_class_attention_equals_the_oracle() -> None:
-    attention = ClassAttention(8, num_heads=2, dropout=0.0).double()
+def test_attention_of_one_query_equals_the_oracle() -> None:
+    attention = Attention(8, num_heads=2, dropout=0.0).double()
     sequence, mask = torch.randn(3, 6, 8, dtype=torch.float64), torch.rand(3, 6) > 0.3
     mask[:, 0] = True
-    out, weights = attention(sequence[:, 0], sequence, mask)
+    out, weights = attention(sequence[:, :1], sequence, mask)
     for i in range(3):
         q, k, v = (layer(sequence[i]) for layer in (attention.query, attention.key, attention.value))
         attended, expected = oracle.attend(q[:1], k, v, 2, mask[i])
         assert torch.allclose(weights[i], torch.as_tensor(expected[0]), atol=1e-13)
-        assert torch.allclose(out[i], attention.output(torch.as_tensor(attended[0])), atol=1e-13)
+        assert torch.allclose(out[i, 0], attention.output(torch.as_tensor(attended[0])), atol=1e-13)
 
 
 def test_dropout_acts_in_training_alone() -> None:
@@ -111,17 +115,19 @@ def test_dropout_acts_in_training_alone() -> None:
     assert torch.equal(model.eval()(batch).logits, model(batch).logits)
 
 
-@pytest.mark.parametrize(("fusion", "path"), [("mt", "fusion.attention"), ("concat", None)])
-def test_attention_path(fusion: str, path: str | None) -> None:
+@pytest.mark.parametrize("fusion", [name for name in FUSIONS if CARDS[name].takes(2)])
+def test_attention_layers(fusion: str) -> None:
     model = built(fusion, 2)
-    assert model.attention_path == path
-    assert path is None or isinstance(model.get_submodule(path), ClassAttention)
+    assert bool(model.attention_layers) == bool(CARDS[fusion].rollingq)
+    for layer in model.attention_layers:
+        paths = [layer] if isinstance(layer, str) else layer.values()
+        assert all(isinstance(model.get_submodule(path), Attention) for path in paths)
 
 
 @pytest.mark.parametrize(
     ("fusion", "num_modalities", "text"),
     [
-        ("mtt", 2, r"fusion to be one of unimodal, concat, mt, but got 'mtt'\. Did you mean 'mt'\?"),
+        ("mtt", 2, r"fusion to be one of unimodal, .*, joint, but got 'mtt'\. Did you mean 'mt'\?"),
         ("unimodal", 2, "exactly one modality for 'unimodal', but got audio, image"),
         ("concat", 1, "at least two modalities for 'concat', but got audio"),
         ("mt", 1, "at least two modalities for 'mt', but got audio"),

@@ -44,7 +44,10 @@ class JMT(Fusion):
         width = len(modalities) * dim
         self.join = nn.Linear(width, dim)
         self.encoders = nn.ModuleDict(
-            {name: nn.TransformerEncoderLayer(dim, num_heads, hidden_dim, dropout, batch_first=True) for name in streams}
+            {
+                name: nn.TransformerEncoderLayer(dim, num_heads, hidden_dim, dropout, batch_first=True)
+                for name in streams
+            }
         )
         self.cross = nn.ModuleDict(
             {name: nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True) for name in streams}

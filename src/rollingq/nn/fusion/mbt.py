@@ -1,5 +1,7 @@
 """MBT: modalities keep their own streams and exchange information through a few bottleneck tokens."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -38,41 +40,40 @@ class MBT(Fusion):
         super().__init__(modalities)
         self.num_bottlenecks = num_bottlenecks
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(1, num_bottlenecks, dim))
-        self.blocks = nn.ModuleDict(
-            {name: nn.ModuleList(Block(dim, num_heads, dropout=dropout) for _ in range(num_layers)) for name in modalities}
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({name: Block(dim, num_heads, dropout=dropout) for name in modalities})
+            for _ in range(num_layers)
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in modalities})
-        self.num_layers = num_layers
         self.classifier = nn.Linear(len(modalities) * dim, num_classes)
 
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the concatenated class tokens of all streams."""
         streams = {name: tokens[name] for name in self.modalities}
-        wide = {name: pad(masks[name], (self.num_bottlenecks, 0), value=True) for name in self.modalities if name in masks}
+        wide = {m: pad(mask, (self.num_bottlenecks, 0), value=True) for m, mask in masks.items() if m in streams}
         bottlenecks = self.bottlenecks.expand(len(streams[self.modalities[0]]), -1, -1)
-        for layer in range(self.num_layers - 1):
+        *layers, last = cast(list[nn.ModuleDict], list(self.layers))
+        for layer in layers:
             streams, bottlenecks = self._exchange(layer, streams, bottlenecks, wide)
-        read = {name: self._last(name, stream, bottlenecks, wide.get(name)) for name, stream in streams.items()}
-        found = class_tokens(read, masks)
-        return FusionOutput(self.classifier(torch.cat([found[name] for name in self.modalities], dim=-1)))
+        read = {m: self._read(last[m], torch.cat([bottlenecks, streams[m]], dim=1), wide.get(m)) for m in streams}
+        found = class_tokens({m: self.norms[m](stream) for m, stream in read.items()}, masks)
+        return FusionOutput(self.classifier(torch.cat([found[m] for m in self.modalities], dim=-1)))
 
     def _exchange(
-        self, layer: int, streams: dict[str, Tensor], bottlenecks: Tensor, wide: dict[str, Tensor]
+        self, layer: nn.ModuleDict, streams: dict[str, Tensor], bottlenecks: Tensor, wide: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return all streams after one layer, and the mean of the bottlenecks that they wrote at the same time."""
         count = self.num_bottlenecks
         seen = {
-            name: self.blocks[name][layer](torch.cat([bottlenecks, stream], dim=1), wide.get(name))[0]  # type: ignore[index]
+            name: layer[name](torch.cat([bottlenecks, stream], dim=1), wide.get(name))[0]
             for name, stream in streams.items()
         }
         mean = torch.stack([both[:, :count] for both in seen.values()]).mean(0)
         return {name: both[:, count:] for name, both in seen.items()}, mean
 
-    def _last(self, name: str, stream: Tensor, bottlenecks: Tensor, mask: Tensor | None) -> Tensor:
-        """Return a stream after the last layer: the class row, which stands behind the bottlenecks."""
+    def _read(self, block: nn.Module, both: Tensor, mask: Tensor | None) -> Tensor:
+        """Return a stream after the last layer: only its class row, which stands behind the bottlenecks."""
         count = self.num_bottlenecks
         rows = slice(None) if self.is_plain else slice(count, count + 1)
-        block = self.blocks[name][self.num_layers - 1]  # type: ignore[index]
-        both, _ = block(torch.cat([bottlenecks, stream], dim=1), mask, rows=rows)
-        normed: Tensor = self.norms[name](both[:, count:] if self.is_plain else both)
-        return normed
+        seen: Tensor = block(both, mask, rows=rows)[0]
+        return seen[:, count:] if self.is_plain else seen

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from itertools import permutations
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,7 @@ class MulT(Fusion):
     ) -> None:
         super().__init__(modalities)
         width = (len(modalities) - 1) * dim
+        self.num_memory_layers = num_memory_layers
         self.is_causal, self.is_joint, self.dropout = is_causal, memory == "joint", dropout
 
         def blocks(number: int, size: int) -> nn.ModuleList:
@@ -75,9 +76,9 @@ class MulT(Fusion):
     def attention_layers(self) -> tuple[Layers, ...]:
         """The last attention of the joint memory, or modality -> the last attention of its memory."""
         if self.is_joint:
-            return (f"memory.joint.{len(self.memory['joint']) - 1}.attend.attention",)  # type: ignore[arg-type]
-        last = {name: len(self.memory[_of(name)]) - 1 for name in self.modalities}  # type: ignore[arg-type]
-        return ({name: f"memory.{_of(name)}.{last[name]}.attend.attention" for name in self.modalities},)
+            return (f"memory.joint.{self.num_memory_layers - 1}.attend.attention",)
+        last = f"{self.num_memory_layers - 1}.attend.attention"
+        return ({name: f"memory.{_of(name)}.{last}" for name in self.modalities},)
 
     def key_lengths(self, num_tokens: Mapping[str, int]) -> dict[str, int]:
         """Return the key positions: a class token stands first in the joint memory only."""
@@ -102,14 +103,14 @@ class MulT(Fusion):
         found = []
         for source in (name for name in self.modalities if name != target):
             stream = embedded[target]
-            for block in self.cross[_pair(target, source)]:  # type: ignore[union-attr]
+            for block in _layers(self.cross[_pair(target, source)]):
                 stream, _ = block(stream, masks.get(source), context=embedded[source], is_causal=self.is_causal)
             found.append(self.cross_norm[_pair(target, source)](stream))
         return torch.cat(found, dim=-1)
 
     def _read(self, name: str, stream: Tensor, mask: Tensor | None) -> Tensor:
         """Return the last real step of a stream after its memory; the last block computes that step alone."""
-        *blocks, last = self.memory[_of(name)]  # type: ignore[misc]
+        *blocks, last = _layers(self.memory[_of(name)])
         stream = _embed(stream)
         for block in blocks:
             stream, _ = block(stream, mask, is_causal=self.is_causal)
@@ -126,7 +127,7 @@ class MulT(Fusion):
         assert self.cls_token is not None
         placed = {name: _embed(stream) for name, stream in streams.items()}
         sequence, mask = joined(self.cls_token, placed, masks, self.modalities)
-        *blocks, last = self.memory["joint"]  # type: ignore[misc]
+        *blocks, last = _layers(self.memory["joint"])
         for block in blocks:
             sequence, _ = block(sequence, mask)
         read, weights = last(sequence, mask, rows=self.read_rows)
@@ -136,6 +137,10 @@ class MulT(Fusion):
 def _of(name: str) -> str:
     """Return a module name that no attribute of ModuleDict has."""
     return f"of_{name}"
+
+
+def _layers(blocks: nn.Module) -> list[Block]:
+    return cast(list[Block], list(blocks.children()))
 
 
 def _pair(target: str, source: str) -> str:

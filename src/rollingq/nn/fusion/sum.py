@@ -22,4 +22,4 @@ class Sum(Fusion):
         """Return the summed logits and their parts."""
         read = class_tokens(tokens, masks)
         unimodal = {name: self.classifiers[name](read[name]) for name in self.modalities}
-        return FusionOutput(sum(unimodal.values()), unimodal=unimodal)  # type: ignore[arg-type]
+        return FusionOutput(sum(unimodal.values()), unimodal=unimodal)
