@@ -9,6 +9,7 @@ from rollingq.reporting.lookup import (
     attention_summaries,
     fusion_summaries,
     is_chosen_on_test,
+    reading_of,
 )
 from rollingq.reporting.text import (
     DASH,
@@ -55,8 +56,9 @@ def grids(comparison: Comparison) -> list[Grid]:
 
 
 def method_cell(comparison: Comparison, method: str) -> Cell:
-    """Return the row header of a method, marked if its best epoch was chosen on the test split."""
-    return Cell(clean(method), note=CHOSEN_ON_TEST if is_chosen_on_test(comparison, method) else "")
+    """Return the row header of a method, marked if it is our reading or its epoch was chosen on the test split."""
+    marks = [reading_of(comparison, method), CHOSEN_ON_TEST if is_chosen_on_test(comparison, method) else ""]
+    return Cell(clean(method), note="; ".join(mark for mark in marks if mark))
 
 
 def percent_cell(fraction: float | None, digits: int = 1) -> Cell:

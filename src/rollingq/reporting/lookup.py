@@ -1,5 +1,6 @@
 """Where things are in a comparison: pure look-ups that tables, verdicts and figures share."""
 
+from rollingq.catalogue import FUSIONS
 from rollingq.evaluation.results import AttentionResult, Comparison, Difference, MethodSummary, RunResult
 
 ROTATED_SUFFIX = "+rollingq"
@@ -62,3 +63,15 @@ def rotation_pairs(comparison: Comparison) -> list[tuple[MethodSummary, MethodSu
     with_rotation = [s for s in comparison.summaries if s.method.endswith(ROTATED_SUFFIX)]
     pairs = ((summary_of(comparison, s.method.removesuffix(ROTATED_SUFFIX)), s) for s in with_rotation)
     return [(base, rotated) for base, rotated in pairs if base is not None]
+
+
+def reading_of(comparison: Comparison, method: str) -> str:
+    """Return "our reading: ..." where a method does what the paper says without saying how, else an empty string."""
+    fusion, *balancing = method.split("+")
+    card = FUSIONS.get(fusion.partition(":")[0])
+    if card is None or card.rollingq != "our reading":
+        return ""
+    settings = comparison.config.get("fusion", {}).get(card.name, {})
+    choice = settings.get("memory") or settings.get("reading") or ""
+    is_ours = "rollingq" in balancing or choice == "joint"
+    return f"our reading: {choice}".removesuffix(": ") if is_ours else ""

@@ -96,14 +96,24 @@ def _shown(cell: Cell) -> list[str]:
     return [cell.text, cell.note] if cell.note else [cell.text]
 
 
+MAX_LINES = 20
+"""Most paired differences that a terminal shows; beyond that only those between a method and what it builds on."""
+
+
 def difference_lines(comparison: Comparison) -> list[str]:
-    """Return a line a pair, such as ``"mt+rollingq - mt: +1.2 points [-0.8, +3.2], p = 0.15: inconclusive"``."""
-    lines = []
-    for d in comparison.differences:
+    """Return a line a pair, such as ``"mt+rollingq - mt: +1.2 points [-0.8, +3.2], p = 0.15: inconclusive"``.
+
+    Of many pairs only those between a method and the one that it extends are shown, and how many are left out.
+    """
+    lines, shown = [], comparison.differences
+    if len(shown) > MAX_LINES:
+        shown = [d for d in shown if d.method.startswith(f"{d.baseline}+")]
+    for d in shown:
         is_marked = any(is_chosen_on_test(comparison, name) for name in (d.method, d.baseline))
         mark = f" ({CHOSEN_ON_TEST})" if is_marked else ""
         lines.append(f"{clean(d.method)} - {clean(d.baseline)}: {difference_words(d)}{mark}")
-    return lines
+    hidden = len(comparison.differences) - len(shown)
+    return [*lines, f"{hidden} more pairs are in the report and in comparison.json."] if hidden else lines
 
 
 def markdown_table(comparison: Comparison) -> str:
