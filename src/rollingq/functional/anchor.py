@@ -29,9 +29,9 @@ def rebalance_weights(cosines: Float[Tensor, "*batch M"], rho: float) -> Float[T
 
 
 def rebalance_anchor(
-    query: Float[Tensor, "*batch D"],
-    average_keys: Float[Tensor, "*batch M D"],
-    weights: Float[Tensor, "*batch M"],
+    query: Float[Tensor, "*#batch D"],
+    average_keys: Float[Tensor, "*#batch M D"],
+    weights: Float[Tensor, "*#batch M"],
 ) -> Float[Tensor, "*batch D"]:
     """Return the anchor ``q_b``: the weighted sum of the unit mean keys, at the norm of the mean query (Eq. 10).
 
@@ -40,7 +40,7 @@ def rebalance_anchor(
     finite, the anchor is the zero vector: there is no direction to turn to.
 
     Args:
-        query: Mean query ``E[Q]``, ``[..., D]``.
+        query: Mean query ``E[Q]``, ``[..., D]``; the leading axes of all three broadcast.
         average_keys: Mean average key ``E[K_hat^m]`` of each modality, ``[..., M, D]``.
         weights: Rebalance weights (Eq. 11), ``[..., M]``.
 

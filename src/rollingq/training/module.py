@@ -98,7 +98,9 @@ class MultimodalTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:  # noqa: ANN401
         """Return optimizer and cosine schedule with linear warm-up, stepped every batch."""
         settings = self.settings
-        common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+        common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        # Fused: one kernel for all parameters. SGD's needs all of them to start together, which phases do not do.
+        common["fused"] = settings.optimizer != "sgd" or not isinstance(self.model.fusion, VanillaMTStar)
         optimizer: torch.optim.Optimizer
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(self.parameters(), momentum=0.9, **common)

@@ -60,10 +60,14 @@ class Fusion(nn.Module, ABC):
     def key_lengths(self, num_tokens: Mapping[str, int]) -> dict[str, int]:
         """Return order and number of the key positions of the attention that RollingQ may drive.
 
+        The class token stands first, unless each modality's keys have a layer of their own.
+
         Args:
             num_tokens: Modality -> number of its encoder's tokens.
         """
-        return {CLS: 1, **{name: num_tokens[name] for name in self.modalities}}
+        layers = self.attention_layers
+        cls = {} if layers and not isinstance(layers[0], str) else {CLS: 1}
+        return {**cls, **{name: num_tokens[name] for name in self.modalities}}
 
     @property
     def read_rows(self) -> slice:

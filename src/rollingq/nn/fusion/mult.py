@@ -1,7 +1,6 @@
 """MulT: every modality attends to every other, and a memory transformer reads the result."""
 
 import math
-from collections.abc import Mapping
 from itertools import permutations
 from typing import Literal, cast
 
@@ -79,11 +78,6 @@ class MulT(Fusion):
             return (f"memory.joint.{self.num_memory_layers - 1}.attend.attention",)
         last = f"{self.num_memory_layers - 1}.attend.attention"
         return ({name: f"memory.{_of(name)}.{last}" for name in self.modalities},)
-
-    def key_lengths(self, num_tokens: Mapping[str, int]) -> dict[str, int]:
-        """Return the key positions: a class token stands first in the joint memory only."""
-        lengths = super().key_lengths(num_tokens)
-        return lengths if self.is_joint else {name: lengths[name] for name in self.modalities}
 
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the last real step of every memory (or the joint memory's class token)."""

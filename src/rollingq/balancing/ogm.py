@@ -1,0 +1,119 @@
+"""OGM and OGM-GE: the encoder whose modality leads gets smaller gradients, so that the others catch up."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rollingq.balancing.base import Balancing
+from rollingq.config import OGMConfig
+from rollingq.nn.classifier import ModelOutput
+
+
+def label_scores(logits: Mapping[str, Float[Tensor, "B C"]], labels: Int[Tensor, " B"]) -> dict[str, Float[Tensor, ""]]:
+    """Return ``s_m``, the sum over samples of the probability that each modality alone gives to the label.
+
+    Args:
+        logits: Modality -> unimodal logits, ``[B, C]``.
+        labels: ``[B]``.
+
+    Example:
+        >>> label_scores({"audio": torch.zeros(3, 2)}, torch.tensor([0, 1, 1]))
+        {'audio': tensor(1.5000)}
+    """
+    index = labels.unsqueeze(1)
+    return {name: part.float().softmax(-1).gather(1, index).sum() for name, part in logits.items()}
+
+
+def modulation_coefficients(scores: Mapping[str, Float[Tensor, ""]], alpha: float) -> dict[str, Float[Tensor, ""]]:
+    """Return ``k_m = 1 - tanh(alpha rho_m)`` where ``rho_m > 1``, else 1 (OGM, Eq. 8 to 10).
+
+    ``rho_m`` is the mean over the other modalities of ``s_m / s_n``: the published ratio at M = 2, and our
+    extension for more. A modality leads where its ratio is above 1.
+
+    Args:
+        scores: Modality -> ``s_m`` >= 0.
+        alpha: Strength, > 0.
+
+    Source:
+        Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022.
+
+    Example:
+        >>> modulation_coefficients({"audio": torch.tensor(2.0), "image": torch.tensor(1.0)}, alpha=0.5)
+        {'audio': tensor(0.2384), 'image': tensor(1.)}
+    """
+    tiny = torch.finfo(torch.float32).tiny
+    safe = {name: score.clamp_min(tiny) for name, score in scores.items()}
+    found = {}
+    for name, score in safe.items():
+        ratio = torch.stack([score / other for key, other in safe.items() if key != name]).mean()
+        found[name] = torch.where(ratio > 1, 1.0 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
+    return found
+
+
+class OGM(Balancing):
+    """Multiplies the gradients of each modality's own parameters by its coefficient.
+
+    Unimodal logits are the fusion's own parts where its logits are a sum (concat, sum); elsewhere the linear
+    probes on the encoders stand in, which is our decision.
+
+    Args:
+        modules: Modality -> the module whose parameters belong to it.
+        config: Strength, epochs, and which parameters.
+        is_enhanced: OGM-GE: add Gaussian noise of the gradient's own deviation to every modality's gradients.
+
+    Attributes:
+        coefficients: Modality -> the last coefficient; empty before the first step.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], config: OGMConfig, *, is_enhanced: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.is_enhanced = is_enhanced
+        self.coefficients: dict[str, Tensor] = {}
+        self._parameters_of = {
+            name: [p for p in module.parameters() if p.ndim >= config.min_ndim] for name, module in modules.items()
+        }
+        self._epoch = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this epoch's gradients are modulated."""
+        last = self.config.last_epoch
+        return self.config.first_epoch <= self._epoch and (last is None or self._epoch <= last)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch
+
+    @torch.no_grad()
+    def extra_loss(self, output: ModelOutput, labels: Int[Tensor, " B"]) -> None:
+        """Compute the coefficients of this step; nothing is added to the loss."""
+        logits = output.probes if output.unimodal is None else output.unimodal
+        known = {name: logits[name] for name in self._parameters_of}
+        self.coefficients = modulation_coefficients(label_scores(known, labels), self.config.alpha)
+
+    @torch.no_grad()
+    def change_gradients(self) -> None:
+        """Scale the gradients, and add noise for OGM-GE."""
+        if not self.is_active:
+            return
+        for name, coefficient in self.coefficients.items():
+            gradients = [p.grad for p in self._parameters_of[name] if p.grad is not None]
+            if not gradients:
+                continue
+            noise = [_noise_like(g) for g in gradients] if self.is_enhanced else []
+            torch._foreach_mul_(gradients, coefficient.to(gradients[0]))
+            if noise:
+                torch._foreach_add_(gradients, noise)
+
+    def numbers(self) -> dict[str, float]:
+        """Return the last coefficients."""
+        return {f"ogm/{name}": float(value) for name, value in self.coefficients.items()}
+
+
+def _noise_like(gradient: Tensor) -> Tensor:
+    """Return ``N(0, (std(g) + 1e-8)^2)`` of a gradient's shape (OGM, Eq. 11)."""
+    deviation = gradient.std(unbiased=False) if gradient.numel() < 2 else gradient.std()
+    return torch.randn_like(gradient) * (deviation + 1e-8)
