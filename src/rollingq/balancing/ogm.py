@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 from rollingq.balancing.base import Balancing
 from rollingq.config import OGMConfig
+from rollingq.errors import ConfigError
 from rollingq.nn.classifier import ModelOutput
+
+SMALLEST = 1e-30
+"""Least score that a ratio is taken of: a probability that underflows to 0 gives a large ratio, never inf or NaN."""
 
 
 def label_scores(logits: Mapping[str, Float[Tensor, "B C"]], labels: Int[Tensor, " B"]) -> dict[str, Float[Tensor, ""]]:
@@ -26,30 +30,44 @@ def label_scores(logits: Mapping[str, Float[Tensor, "B C"]], labels: Int[Tensor,
     return {name: part.float().softmax(-1).gather(1, index).sum() for name, part in logits.items()}
 
 
-def modulation_coefficients(scores: Mapping[str, Float[Tensor, ""]], alpha: float) -> dict[str, Float[Tensor, ""]]:
-    """Return ``k_m = 1 - tanh(alpha rho_m)`` where ``rho_m > 1``, else 1 (OGM, Eq. 8 to 10).
+def discrepancy_ratios(scores: Mapping[str, Float[Tensor, ""]]) -> dict[str, Float[Tensor, ""]]:
+    """Return ``rho_m``, the mean over the other modalities n of ``s_m / s_n``: above 1, modality m leads.
 
-    ``rho_m`` is the mean over the other modalities of ``s_m / s_n``: the published ratio at M = 2, and our
-    extension for more. A modality leads where its ratio is above 1.
+    At M = 2 this is the published ratio (OGM, Eq. 9); the paper defines none for more, so the mean is our decision.
 
     Args:
-        scores: Modality -> ``s_m`` >= 0.
-        alpha: Strength, > 0.
+        scores: Modality -> ``s_m`` >= 0, of at least two modalities.
 
     Source:
         Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation", CVPR 2022.
 
     Example:
+        >>> discrepancy_ratios({"audio": torch.tensor(2.0), "image": torch.tensor(1.0)})
+        {'audio': tensor(2.), 'image': tensor(0.5000)}
+    """
+    safe = {name: score.clamp_min(SMALLEST) for name, score in scores.items()}
+    return {
+        name: torch.stack([score / other for key, other in safe.items() if key != name]).mean()
+        for name, score in safe.items()
+    }
+
+
+def modulation_coefficients(scores: Mapping[str, Float[Tensor, ""]], alpha: float) -> dict[str, Float[Tensor, ""]]:
+    """Return ``k_m = 1 - tanh(alpha rho_m)`` where ``rho_m > 1``, else 1 (OGM, Eq. 10).
+
+    Args:
+        scores: Modality -> ``s_m`` >= 0, of at least two modalities.
+        alpha: Strength, > 0.
+
+    Source:
+        Peng et al., CVPR 2022.
+
+    Example:
         >>> modulation_coefficients({"audio": torch.tensor(2.0), "image": torch.tensor(1.0)}, alpha=0.5)
         {'audio': tensor(0.2384), 'image': tensor(1.)}
     """
-    tiny = torch.finfo(torch.float32).tiny
-    safe = {name: score.clamp_min(tiny) for name, score in scores.items()}
-    found = {}
-    for name, score in safe.items():
-        ratio = torch.stack([score / other for key, other in safe.items() if key != name]).mean()
-        found[name] = torch.where(ratio > 1, 1.0 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
-    return found
+    ratios = discrepancy_ratios(scores)
+    return {name: torch.where(rho > 1, 1.0 - torch.tanh(alpha * rho), 1.0) for name, rho in ratios.items()}
 
 
 class OGM(Balancing):
@@ -64,11 +82,16 @@ class OGM(Balancing):
         is_enhanced: OGM-GE: add Gaussian noise of the gradient's own deviation to every modality's gradients.
 
     Attributes:
-        coefficients: Modality -> the last coefficient; empty before the first step.
+        coefficients: Modality -> the last coefficient; empty before the first step and outside of the active epochs.
+
+    Raises:
+        ConfigError: If there are fewer than two modalities.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], config: OGMConfig, *, is_enhanced: bool = False) -> None:
         super().__init__()
+        if len(modules) < 2:
+            raise ConfigError(f"Expected at least two modalities to balance, but got {', '.join(modules) or 'none'}.")
         self.config = config
         self.is_enhanced = is_enhanced
         self.coefficients: dict[str, Tensor] = {}
@@ -90,6 +113,9 @@ class OGM(Balancing):
     @torch.no_grad()
     def extra_loss(self, output: ModelOutput, labels: Int[Tensor, " B"]) -> None:
         """Compute the coefficients of this step; nothing is added to the loss."""
+        self.coefficients = {}
+        if not self.is_active:
+            return
         logits = output.probes if output.unimodal is None else output.unimodal
         known = {name: logits[name] for name in self._parameters_of}
         self.coefficients = modulation_coefficients(label_scores(known, labels), self.config.alpha)
@@ -97,8 +123,6 @@ class OGM(Balancing):
     @torch.no_grad()
     def change_gradients(self) -> None:
         """Scale the gradients, and add noise for OGM-GE."""
-        if not self.is_active:
-            return
         for name, coefficient in self.coefficients.items():
             gradients = [p.grad for p in self._parameters_of[name] if p.grad is not None]
             if not gradients:
@@ -114,6 +138,6 @@ class OGM(Balancing):
 
 
 def _noise_like(gradient: Tensor) -> Tensor:
-    """Return ``N(0, (std(g) + 1e-8)^2)`` of a gradient's shape (OGM, Eq. 11)."""
+    """Return ``N(0, (std(g) + 1e-8)^2)`` of a gradient's shape (OGM, section 3.3, and its code)."""
     deviation = gradient.std(unbiased=False) if gradient.numel() < 2 else gradient.std()
     return torch.randn_like(gradient) * (deviation + 1e-8)

@@ -11,13 +11,13 @@ from rollingq.config import PMRConfig
 from rollingq.nn.classifier import ModelOutput
 
 FAR = -1e9
-"""Similarity to the prototype of a class that was never seen."""
+"""Similarity to a class that was never seen: its probability is 0, and no softmax is NaN if no class was seen."""
 
 
 def class_prototypes(
     features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], num_classes: int
 ) -> tuple[Float[Tensor, "C D"], Bool[Tensor, " C"]]:
-    """Return the mean feature of every class, zero for classes without samples, and which classes have any.
+    """Return each class's mean feature (PMR, its prototype), zero for classes without samples, and which have any.
 
     Args:
         features: ``[N, D]``.
@@ -34,31 +34,51 @@ def class_prototypes(
     return sums / counts.clamp_min(1).unsqueeze(1), counts > 0
 
 
-def prototype_similarity(
-    features: Float[Tensor, "B D"], prototypes: Float[Tensor, "C D"], is_seen: Bool[Tensor, " C"]
-) -> Float[Tensor, "B C"]:
-    """Return ``-||z - c_y||`` for every class, far away for classes never seen; its gradient at distance 0 is 0.
+def prototype_similarity(features: Float[Tensor, "B D"], prototypes: Float[Tensor, "C D"]) -> Float[Tensor, "B C"]:
+    """Return ``-||z_i - c_y||_2`` of every sample to every class (PMR's code); no gradient at distance 0.
 
     Args:
         features: ``[B, D]``.
         prototypes: ``[C, D]``.
-        is_seen: Which classes have a prototype, ``[C]``.
 
     Example:
-        >>> prototype_similarity(torch.tensor([[3.0]]), torch.tensor([[1.0], [0.0]]), torch.tensor([True, True]))
+        >>> prototype_similarity(torch.tensor([[3.0]]), torch.tensor([[1.0], [0.0]]))
         tensor([[-2., -3.]])
     """
     squared = (features.unsqueeze(1) - prototypes).square().sum(-1)
     is_apart = squared > 0
-    distance = torch.where(is_apart, squared, 1.0).sqrt() * is_apart  # sqrt has no gradient at 0.
-    return torch.where(is_seen, -distance, FAR)
+    return -torch.where(is_apart, squared, 1.0).sqrt() * is_apart  # sqrt has no gradient at 0.
+
+
+def prototype_cross_entropy(
+    similarity: Float[Tensor, "B C"], labels: Int[Tensor, " B"], is_seen: Bool[Tensor, " C"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the loss ``-mean_i log p_i`` and the score ``sum_i p_i``, ``p_i = softmax(similarity_i)[y_i]`` (PMR, PCE).
+
+    Our decision, where PMR's code gives NaN: a class without prototype is in no softmax, and a sample of such a
+    class counts nowhere; both are 0 if no sample is left. The score is detached.
+
+    Args:
+        similarity: ``[B, C]``.
+        labels: ``[B]``.
+        is_seen: Which classes have a prototype, ``[C]``.
+
+    Example:
+        >>> prototype_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]), torch.tensor([True, True, False]))
+        (tensor(0.6931), tensor(0.5000))
+    """
+    is_known = is_seen[labels]
+    logs = similarity.masked_fill(~is_seen, FAR).log_softmax(-1).gather(1, labels.unsqueeze(1))[:, 0]
+    loss = -torch.where(is_known, logs, 0.0).sum() / is_known.sum().clamp_min(1)
+    return loss, (logs.detach().exp() * is_known).sum()
 
 
 class PMR(Balancing):
     """Adds the prototype cross-entropy of the modality that lags (PCE; the entropy term PER is not in public code).
 
     Prototypes are class means over the first batches of a pass, before training and after each epoch, smoothed
-    over epochs. The modality with the smallest score lags: at M = 2 this is the published rule.
+    over epochs; samples without the modality (a feature of zeros) are in no mean. The modality with the smallest
+    score lags: the published rule at M = 2, our decision for more.
 
     Args:
         modalities: Names.
@@ -67,7 +87,7 @@ class PMR(Balancing):
         config: Weight, smoothing, share of the batches, epochs.
 
     Source:
-        Fan et al., "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023.
+        Fan et al., "PMR: Prototypical Modal Rebalance for Multimodal Learning", CVPR 2023; the rest is as in its code.
     """
 
     prototypes: Tensor
@@ -78,7 +98,7 @@ class PMR(Balancing):
         super().__init__()
         self.modalities, self.num_classes, self.config = tuple(modalities), num_classes, config
         self.register_buffer("prototypes", torch.zeros(len(self.modalities), num_classes, dim))
-        self.register_buffer("is_seen", torch.zeros(num_classes, dtype=torch.bool))
+        self.register_buffer("is_seen", torch.zeros(len(self.modalities), num_classes, dtype=torch.bool))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
         self._epoch = 0
 
@@ -106,25 +126,25 @@ class PMR(Balancing):
         seen = [(torch.stack([output.features[m] for m in self.modalities]), labels) for output, labels in batches]
         features, labels = torch.cat([f for f, _ in seen], dim=1), torch.cat([found for _, found in seen])
         for index, part in enumerate(features):
-            current, is_seen = class_prototypes(part.to(self.prototypes), labels, self.num_classes)
-            share = self.config.momentum * self.is_seen.unsqueeze(1)  # A class seen for the first time has no past.
-            mixed = (1.0 - share) * current + share * self.prototypes[index]
-            self.prototypes[index] = torch.where(is_seen.unsqueeze(1), mixed, self.prototypes[index])
-        self.is_seen |= is_seen
+            has_it = (part != 0).any(1)
+            means, is_seen = class_prototypes(part[has_it].to(self.prototypes), labels[has_it], self.num_classes)
+            old = self.prototypes[index]
+            share = self.config.momentum * self.is_seen[index].unsqueeze(1)  # A class seen first now has no past.
+            self.prototypes[index] = torch.where(is_seen.unsqueeze(1), (1.0 - share) * means + share * old, old)
+            self.is_seen[index] |= is_seen
         self.num_updates += 1
 
     def extra_loss(self, output: ModelOutput, labels: Int[Tensor, " B"]) -> Float[Tensor, ""] | None:
         """Return ``alpha`` times the prototype cross-entropy of the modality with the smallest score."""
         if not self.is_active:
             return None
-        is_known = self.is_seen[labels]
-        logs = torch.stack([self._log_probability(i, output, labels) for i in range(len(self.modalities))])
-        logs = torch.where(is_known, logs, 0.0)
-        lagging = (logs.detach().exp() * is_known).sum(1).argmin()
-        return -self.config.alpha * logs[lagging].sum() / is_known.sum().clamp_min(1)
+        found = [self._loss_and_score(index, output, labels) for index in range(len(self.modalities))]
+        losses, scores = (torch.stack(part) for part in zip(*found, strict=True))
+        is_lagging = torch.arange(len(scores), device=scores.device) == scores.argmin()  # Indexing would synchronize.
+        return self.config.alpha * torch.where(is_lagging, losses, 0.0).sum()
 
-    def _log_probability(self, index: int, output: ModelOutput, labels: Tensor) -> Tensor:
-        """Return the log-probability that a modality's prototypes give to each label, ``[B]``."""
+    def _loss_and_score(self, index: int, output: ModelOutput, labels: Tensor) -> tuple[Tensor, Tensor]:
         features = output.features[self.modalities[index]].float()
-        similarity = prototype_similarity(features, self.prototypes[index], self.is_seen)
-        return similarity.log_softmax(-1).gather(1, labels.unsqueeze(1))[:, 0]
+        return prototype_cross_entropy(
+            prototype_similarity(features, self.prototypes[index]), labels, self.is_seen[index]
+        )

@@ -26,10 +26,10 @@ class UnimodalLoss(Balancing):
         super().__init__()
         self.config = config
         self.modalities = tuple(modalities)
-        self.heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in self.modalities)
+        # A bare name could clash with an attribute of ModuleDict, such as "values".
+        self.heads = nn.ModuleDict({f"of_{name}": nn.Linear(dim, num_classes) for name in self.modalities})
 
     def extra_loss(self, output: ModelOutput, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
         """Return the weighted sum of the unimodal losses."""
-        pairs = zip(self.modalities, self.heads, strict=True)
-        losses = [cross_entropy(head(output.features[name]), labels) for name, head in pairs]
+        losses = [cross_entropy(self.heads[f"of_{m}"](output.features[m]), labels) for m in self.modalities]
         return self.config.weight * torch.stack(losses).sum()

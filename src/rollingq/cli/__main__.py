@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "train methods over seeds, compare them pairwise, write a report",
     "train": "train methods over seeds and keep their checkpoints",
     "report": "write the report of a finished comparison again",
+    "complexity": "count parameters and cost of methods, as the paper does and truly",
     "data": "list, prepare and check datasets",
 }
 

@@ -13,7 +13,7 @@ import rollingq
 from rollingq.cli.options import Options
 from rollingq.data.registry import entry_of
 from rollingq.errors import DataError
-from rollingq.training.methods import parse_methods
+from rollingq.training.methods import EVERYTHING, left_out, parse_methods
 
 if TYPE_CHECKING:
     from rollingq.data.base import MultimodalData
@@ -26,11 +26,16 @@ PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn")
 def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
     """Load the data, run every method with every seed, and return the data and the results."""
     # Names are checked before anything imports torch: bad input should not wait for it.
-    methods = parse_methods(options.methods, options.modalities or entry_of(options.data).modalities)
+    modalities = options.modalities or entry_of(options.data).modalities
+    methods = parse_methods(options.methods, modalities)
+    if EVERYTHING in options.methods:
+        for reason in left_out(len(modalities)):
+            print(f"Left out: {reason}.", file=sys.stderr)
     from rollingq.training.grid import Job, Source, run_grid
 
     source = Source(options.data, options.dir, options.modalities)
     data = source.load()
+    say_pretrained(options, data)
     jobs = [Job(method, seed) for seed in range(options.seeds) for method in methods]
     prepare_folder(options)
     with Progress(len(jobs), options.settings.train.epochs) as progress:
@@ -46,6 +51,24 @@ def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
         )
     order = {method.name: i for i, method in enumerate(methods)}
     return data, sorted(results, key=lambda run: (order[run.method], run.seed))
+
+
+def say_pretrained(options: Options, data: MultimodalData) -> None:
+    """Load pretrained weights once before any run does, and say on standard error what became of them."""
+    if options.settings.encoder.pretrained is None:
+        return
+    from rollingq.errors import ConfigError
+    from rollingq.nn.encoders import build_encoder
+
+    shapes = {name: spec.shape for name, spec in data.modalities.items()}
+    reports = {name: build_encoder(name, shape, options.settings.encoder).load_report for name, shape in shapes.items()}
+    if not any(reports.values()):
+        raise ConfigError(
+            "Expected an encoder of timm for --pretrained, but all modalities have sequence encoders, which start at "
+            "random; leave --pretrained out, or choose --encoder.name."
+        )
+    for name, report in reports.items():
+        print(f"{name}: {report or 'sequence encoder, starts at random'}", file=sys.stderr)
 
 
 def prepare_folder(options: Options) -> None:

@@ -62,6 +62,7 @@ def _parser(command: str, summary: str) -> ArgumentParser:
     add("--methods", type=str, default="unimodal,concat,mt,mt+rollingq", help="names with commas")
     add("--seeds", type=int, default=3, help="number of seeds: 0 .. N-1")
     add("--epochs", type=int | None, default=None, help="short for --train.epochs")
+    add("--pretrained", nargs="?", const="hub", default=None, help="short for --encoder.pretrained; alone: timm's hub")
     add("--out", type=str | None, default=None, help="folder of the results (default runs/NAME)")
     add("--json", action="store_true", help="print the result as JSON on standard output")
     add("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes, one core each; 0 = none")
@@ -133,6 +134,8 @@ def _options(parsed: Namespace) -> Options:
     )
     if values["epochs"] is not None:
         settings = replace(settings, train=replace(settings.train, epochs=values["epochs"]))
+    if values["pretrained"] is not None:
+        settings = replace(settings, encoder=replace(settings.encoder, pretrained=values["pretrained"]))
     if values["seeds"] < 1:
         raise ConfigError(f"Expected --seeds to be at least 1, but got {values['seeds']}.")
     if values["workers"] < 0:

@@ -15,6 +15,11 @@ class ModalitySpec:
     length: int
     dim: int
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample's input."""
+        return self.length, self.dim
+
 
 @dataclass(frozen=True)
 class Split:

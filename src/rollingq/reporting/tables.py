@@ -71,9 +71,9 @@ def _lines(comparison: Comparison, summary: MethodSummary) -> list[list[str]]:
     cells = [correlation_cell(correlation.get(m)) for m in modalities]
     heights = [2 if cell.note else 1 for cell in cells]
     return [
-        _shown(method_cell(comparison, summary.method)),
+        _name_lines(method_cell(comparison, summary.method)),
         [mean_and_spread(summary.accuracy), *([bounds(summary.accuracy)] if has_spread(summary.accuracy) else [])],
-        [number(summary.num_rotations, 1) if score else DASH],
+        [number(summary.num_rotations, 1) if score or summary.num_rotations else DASH],
         [number(summary.air, is_signed=True)],
         _tall([clean(m, max_length=10) for m in modalities], heights),
         _tall([percent(score.get(m), 0) for m in modalities], heights),
@@ -90,6 +90,13 @@ def _is_seen(summary: MethodSummary, modality: str) -> bool:
 
 def _tall(lines: Sequence[str], heights: Sequence[int]) -> list[str]:
     return [text for line, height in zip(lines, heights, strict=True) for text in [line, *[""] * (height - 1)]]
+
+
+def _name_lines(cell: Cell) -> list[str]:
+    """Return a method's name, one part a line where it is too long for one, and its marks."""
+    is_long = len(cell.text) > _WIDTHS[0]
+    first, *parts = cell.text.split("+") if is_long else [cell.text]
+    return [first, *(f"+{part}" for part in parts), *([cell.note] if cell.note else [])]
 
 
 def _shown(cell: Cell) -> list[str]:

@@ -12,9 +12,11 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         num_tokens: Largest number of tokens T, with the class token.
+        load_report: What pretrained weights gave, as one line; None if it starts at random.
     """
 
     num_tokens: int
+    load_report: object | None = None
 
     @abstractmethod
     def forward(self, inputs: Tensor, mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B T D"]:

@@ -1,5 +1,6 @@
 """Encoders of images, spectrograms and frames on timm: any of its vision transformers and CNNs by name."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from rollingq.config import EncoderConfig
 from rollingq.errors import ConfigError, MissingExtraError, nearest
 from rollingq.nn.encoders.base import Encoder
-from rollingq.nn.encoders.pretrained import LoadReport, load_pretrained
+from rollingq.nn.encoders.pretrained import LoadReport, load_pretrained, reason_of
 
 ALIASES = {"vit": "vit_base_patch16_224", "resnet18": "resnet18"}
 """Our names -> timm's: the paper's ViT-B/16, and the backbone of its Table 7."""
@@ -24,14 +25,15 @@ def build_image_encoder(
     """Return a timm model as an encoder.
 
     Args:
-        name: "vit", "resnet18" or a name of timm.
+        name: "vit", "resnet18" or a name of timm, with or without a tag of weights behind a dot.
         modality: For messages.
         shape: (channels, height, width) or (frames, channels, height, width).
-        config: Depth (vision transformers only), width of the fusion, dropout, pretrained weights.
-        has_final_norm: Whether LayerNorm ends a vision transformer.
+        config: Width of the fusion, pretrained weights; depth and dropout (plain vision transformers only).
+        has_final_norm: Whether LayerNorm ends a plain vision transformer.
 
     Raises:
-        ConfigError: If the shape is no image, timm does not know the name, or the weights cannot be loaded.
+        ConfigError: If the shape is no image or not one for this model, timm does not know the name, or the weights
+            cannot be loaded.
         MissingExtraError: Without timm.
 
     Example:
@@ -42,195 +44,191 @@ def build_image_encoder(
     if len(shape) not in (3, 4):
         raise ConfigError(
             f"Expected an image (channels, height, width) or frames of them for encoder {name!r} of {modality!r}, but "
-            f"its input has shape {shape}; choose --encoder.name sequence."
+            f"got an input of shape {shape}; choose --encoder.name sequence."
         )
-    entry = _entry_of(ALIASES.get(name, name), name)
-    kind = VisionTransformerEncoder if entry.__module__ in PLAIN_FAMILIES else FeatureMapEncoder
-    frames, image = (shape[0], shape[1:]) if len(shape) == 4 else (1, shape)
-    return kind(ALIASES.get(name, name), frames, image, config, has_final_norm)
+    timm_name = ALIASES.get(name, name)
+    kind = VisionTransformerEncoder if _module_of(timm_name, name) in PLAIN_FAMILIES else FeatureMapEncoder
+    try:
+        return kind(timm_name, (1, *shape)[-4:], config, has_final_norm)
+    except (AssertionError, AttributeError, RuntimeError) as error:  # What timm's models raise at a tag or size.
+        raise ConfigError(
+            f"Expected {name!r} to take the input {shape} of {modality!r}, but it gave {reason_of(error)}; choose "
+            "another encoder, or inputs of another size."
+        ) from error
 
 
-def _entry_of(timm_name: str, name: str) -> Any:  # noqa: ANN401
-    """Return timm's function behind a name, which may carry a tag of weights behind a dot."""
+def _module_of(timm_name: str, name: str) -> str:
+    """Return the module of timm that holds a model."""
     try:
         import timm
     except ImportError as error:
         raise MissingExtraError("timm", "lab") from error
-    base = timm_name.partition(".")[0]
-    if not timm.is_model(base):
-        known = ["sequence", *ALIASES, *timm.list_models()]
+    base, known = timm_name.partition(".")[0], timm.list_models()  # Without timm's former names.
+    if base not in known:
         raise ConfigError(
             f"Expected an encoder named sequence, vit, resnet18 or as in timm.list_models(), but got {name!r}."
-            f"{nearest(base, known)}"
+            f"{nearest(base, ['sequence', *ALIASES, *known])}"
         )
-    return timm.model_entrypoint(base)
+    return str(timm.model_entrypoint(base).__module__)
 
 
 class ImageEncoder(Encoder):
     """What both kinds share: frames, the projection to the fusion's width, and masks by frame.
 
+    The arguments are those of ``build_image_encoder``, with timm's own name and (frames, channels, height, width).
+
     Attributes:
         model: The timm model.
-        load_report: What pretrained weights gave, None if it starts at random.
+        is_stacked: Whether all frames make one image of the model.
     """
 
-    model: nn.Module
     load_report: LoadReport | None = None
     tokens_per_frame: int
+    is_stacked: bool
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> None:
         super().__init__()
-        self.frames = frames
-
-    def _finish(self, name: str, width: int, config: EncoderConfig) -> None:
+        self.frames = shape[0]
+        self.model: Any = self._build(name, shape, config, has_final_norm)
         self.num_tokens = 1 + self.frames * self.tokens_per_frame
+        width = int(self.model.num_features)
         self.project = nn.Identity() if width == config.dim else nn.Linear(width, config.dim)
         if config.pretrained is not None:
-            self.load_report = load_pretrained(self.model, name, config.pretrained, frames=self.frames)
+            stacked = self.frames if self.is_stacked else 1
+            self.load_report = load_pretrained(self.model, name, config.pretrained, frames=stacked)
 
-    def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B T"]:
-        """Return which tokens are real, from which frames are (one column for a single image)."""
-        tokens = mask.repeat_interleave(self.tokens_per_frame, dim=1)
-        return torch.cat([mask.any(1, keepdim=True), tokens], dim=1)
+    @abstractmethod
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+        """Return timm's model, and set ``tokens_per_frame``."""
 
-
-class VisionTransformerEncoder(ImageEncoder):
-    """A plain vision transformer of timm, cut to ``num_layers`` blocks.
-
-    Several frames stand below each other in one tall image, so that one sequence holds all patches and each
-    (time, row, column) has a learned position of its own. A height that the patch does not divide is cut, frame
-    by frame.
-
-    Args:
-        name: A name of timm.
-        frames: Number of frames.
-        image: (channels, height, width) of one.
-        config: Depth, width of the fusion, dropout, pretrained weights.
-        has_final_norm: Whether LayerNorm ends it.
-    """
-
-    def __init__(
-        self, name: str, frames: int, image: tuple[int, ...], config: EncoderConfig, has_final_norm: bool
-    ) -> None:
-        super().__init__(frames)
-        channels, height, width = image
-        patch = self._patch_height(name)
-        self.height = height if frames == 1 else height // patch * patch
-        self.model: Any = _create(
-            name,
-            in_chans=channels,
-            img_size=(frames * self.height, width),
-            depth=config.num_layers,
-            proj_drop_rate=config.dropout,
-            final_norm=has_final_norm,
-        )
-        self.num_prefix = int(self.model.num_prefix_tokens)
-        self.tokens_per_frame = self.model.patch_embed.num_patches // frames
-        if not self.tokens_per_frame:
-            raise ConfigError(f"Expected images of at least one patch ({patch} pixels) for {name!r}, but got {image}.")
-        self._finish(name, self.model.num_features, config)
-
-    @staticmethod
-    def _patch_height(name: str) -> int:
-        with torch.device("meta"):  # Shapes alone.
-            model: Any = _create(name, depth=1)
-        return int(model.patch_embed.patch_size[0])
+    @abstractmethod
+    def _encode(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the tokens of images ``[B, F, C, H, W]``."""
 
     def forward(self, inputs: Tensor, mask: Bool[Tensor, "B F"] | None = None) -> Float[Tensor, "B T D"]:
-        """Return tokens ``[B, 1 + frames * patches, D]``; a masked frame reaches no other token.
+        """Return tokens ``[B, 1 + frames * tokens_per_frame, D]``.
 
         Args:
             inputs: ``[B, C, H, W]`` or ``[B, F, C, H, W]``.
-            mask: True at real frames, ``[B, F]`` (F = 1 for images).
+            mask: True at real frames, ``[B, F]`` (F = 1 for images). Others pass as zeros: nothing in them can spread.
         """
-        tall = inputs
-        if inputs.dim() == 5:
-            tall = inputs[..., : self.height, :].transpose(1, 2).flatten(2, 3)
-        tokens: Tensor = self.model.forward_features(tall, attn_mask=self._attention_mask(mask, tall))
-        patches = tokens[:, self.num_prefix :]
-        if self.model.cls_token is None:
-            return _with_mean(self.project(patches), mask, self.tokens_per_frame)
-        projected: Tensor = self.project(torch.cat([tokens[:, :1], patches], dim=1))
-        return projected
+        images = inputs if inputs.dim() == 5 else inputs.unsqueeze(1)
+        if mask is not None:
+            images = torch.where(mask[..., None, None, None], images, 0.0)
+        return self._encode(images, mask)
 
-    def _attention_mask(self, mask: Tensor | None, like: Tensor) -> Tensor | None:
-        """Return 0 at keys that are seen and -inf at those of masked frames; the prefix is always seen."""
+    def token_mask(self, mask: Bool[Tensor, "B F"]) -> Bool[Tensor, "B T"]:
+        """Return which tokens are real, from which frames are (one column for a single image)."""
+        return torch.cat([mask.any(1, keepdim=True), self._by_token(mask)], dim=1)
+
+    def _by_token(self, mask: Tensor) -> Tensor:
+        return mask.repeat_interleave(self.tokens_per_frame, dim=1)
+
+    def _with_mean(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the tokens behind their mean, over real frames only (zero without any)."""
         if mask is None:
-            return None
-        real = mask.repeat_interleave(self.tokens_per_frame, dim=1)
-        is_seen = nn.functional.pad(real, (self.num_prefix, 0), value=True)
-        if not self.num_prefix:  # Without a prefix an absent modality sees itself: no row without keys.
-            is_seen = is_seen | ~mask.any(1, keepdim=True)
-        return torch.zeros_like(is_seen, dtype=like.dtype).masked_fill(~is_seen, -torch.inf)[:, None, None]
+            return torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
+        real = self._by_token(mask).unsqueeze(-1)
+        total = torch.where(real, tokens, 0.0).sum(1, keepdim=True)
+        return torch.cat([total / real.sum(1, keepdim=True).clamp_min(1), tokens], dim=1)
+
+
+class VisionTransformerEncoder(ImageEncoder):
+    """A plain vision transformer of timm, cut to ``num_layers`` blocks; a masked frame reaches no other token.
+
+    Several frames stand below each other in one tall image, so that one sequence holds all patches and each
+    (time, row, column) has a learned position of its own. What patches do not cover at the lower and right edge of a
+    frame is cut.
+    """
+
+    is_stacked = True
+
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+        frames, channels, height, width = shape
+        with torch.device("meta"):  # Shapes alone.
+            patch = _create(name, depth=1).patch_embed.patch_size
+        self.height = height // patch[0] * patch[0]
+        self.tokens_per_frame = (height // patch[0]) * (width // patch[1])
+        if not self.tokens_per_frame:
+            raise ConfigError(f"Expected images of {patch} pixels or more for {name!r}, but got {shape}; enlarge them.")
+        model = _create(
+            name,
+            in_chans=channels,
+            img_size=(frames * self.height, width),
+            dynamic_img_size=False,
+            depth=config.num_layers,
+            proj_drop_rate=config.dropout,
+            final_norm=has_final_norm,
+            fc_norm=False,  # LayerNorm before pooling, as fusions read all tokens.
+        )
+        model.attn_pool = None
+        return model
+
+    def _encode(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        tall = images[..., : self.height, :].transpose(1, 2).flatten(2, 3)
+        tokens = self.model.forward_features(tall, attn_mask=None if mask is None else self._unseen(mask).to(tall))
+        patches = self.project(tokens[:, self.model.num_prefix_tokens :])
+        if self.model.cls_token is None:
+            return self._with_mean(patches, mask)
+        return torch.cat([self.project(tokens[:, :1]), patches], dim=1)
+
+    def _unseen(self, mask: Tensor) -> Tensor:
+        """Return 0 at keys that are seen and -inf at those of masked frames; the prefix is always seen."""
+        unseen = nn.functional.pad(~self._by_token(mask), (self.model.num_prefix_tokens, 0), value=False)
+        if not self.model.num_prefix_tokens:  # Then an absent modality sees itself: no row without keys.
+            unseen = unseen & mask.any(1, keepdim=True)
+        return torch.zeros(unseen.shape, device=mask.device).masked_fill(unseen, -torch.inf)[:, None, None]
 
 
 class FeatureMapEncoder(ImageEncoder):
     """Any other timm model: its feature map, flattened over time and space; the class token is the mean.
 
-    Frames pass one by one; with several of them a learned position in time is added. The depth is the model's own.
-
-    Args:
-        name: A name of timm.
-        frames: Number of frames.
-        image: (channels, height, width) of one.
-        config: Width of the fusion, pretrained weights.
-        has_final_norm: Of no effect: such models end as they are.
+    Frames pass one by one; with several of them a learned position in time is added. Depth and dropout are the
+    model's own. Batch normalisation counts masked frames too (as zeros) in training.
 
     Source:
         Ni et al., "RollingQ", ICML 2025, section 4.7 and Table 7.
     """
 
-    def __init__(
-        self, name: str, frames: int, image: tuple[int, ...], config: EncoderConfig, has_final_norm: bool
-    ) -> None:
-        super().__init__(frames)
-        channels, height, width = image
+    is_stacked = False
+
+    def __init__(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> None:
+        super().__init__(name, shape, config, has_final_norm)
+        time = nn.init.trunc_normal_(torch.empty(1, self.frames, 1, config.dim), std=0.02)
+        self.time = nn.Parameter(time) if self.frames > 1 else None
+
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+        _, channels, *size = shape
         try:
-            self.model: Any = _create(name, in_chans=channels, img_size=(height, width))
+            model: nn.Module = _create(name, in_chans=channels, img_size=tuple(size))
         except TypeError:  # CNNs take any size and know no such argument.
-            self.model = _create(name, in_chans=channels)
-        self.tokens_per_frame = self._count(image)
-        self._finish(name, self.model.num_features, config)
-        self.time = None
-        if frames > 1:
-            self.time = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, frames, 1, config.dim), std=0.02))
+            model = _create(name, in_chans=channels)
+        self.tokens_per_frame = _probe(model.eval(), shape[1:])
+        return model.train()
 
-    @torch.no_grad()
-    def _count(self, image: tuple[int, ...]) -> int:
-        """Return how many tokens one frame gives, by trying it in eval mode."""
-        self.model.eval()
-        number = self._tokens(torch.zeros(1, *image)).shape[1]
-        self.model.train()
-        return number
-
-    def _tokens(self, images: Tensor) -> Tensor:
-        """Return the tokens ``[N, L, C]`` of images ``[N, C, H, W]``."""
-        found: Tensor = self.model.forward_features(images)
-        if found.dim() == 3:
-            return found[:, int(getattr(self.model, "num_prefix_tokens", 0)) :]
-        is_channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
-        return found.flatten(1, 2) if is_channels_last else found.flatten(2).transpose(1, 2)
-
-    def forward(self, inputs: Tensor, mask: Bool[Tensor, "B F"] | None = None) -> Float[Tensor, "B T D"]:
-        """Return tokens ``[B, 1 + frames * positions, D]``; the first is the mean over real frames.
-
-        Args:
-            inputs: ``[B, C, H, W]`` or ``[B, F, C, H, W]``.
-            mask: True at real frames, ``[B, F]`` (F = 1 for images).
-        """
-        tokens = self.project(self._tokens(inputs.flatten(0, 1) if inputs.dim() == 5 else inputs))
-        if self.time is not None:
-            tokens = (tokens.unflatten(0, (-1, self.frames)) + self.time).flatten(1, 2)
-        return _with_mean(tokens, mask, self.tokens_per_frame)
+    def _encode(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        tokens: Tensor = self.project(_flat(self.model, images.flatten(0, 1))).unflatten(0, (-1, self.frames))
+        return self._with_mean((tokens if self.time is None else tokens + self.time).flatten(1, 2), mask)
 
 
-def _with_mean(tokens: Tensor, mask: Tensor | None, tokens_per_frame: int) -> Tensor:
-    """Return the tokens behind their mean, over real frames only (zero without any)."""
-    if mask is None:
-        return torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
-    real = mask.repeat_interleave(tokens_per_frame, dim=1).unsqueeze(-1)
-    total = torch.where(real, tokens, 0.0).sum(1, keepdim=True)
-    return torch.cat([total / real.sum(1, keepdim=True).clamp_min(1), tokens], dim=1)
+@torch.enable_grad()
+def _probe(model: nn.Module, image: tuple[int, ...]) -> int:
+    """Return how many tokens one image gives, and freeze what does not reach them (layers behind the pooling)."""
+    tokens = _flat(model, torch.zeros(1, *image))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(tokens.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    return tokens.shape[1]
+
+
+def _flat(model: Any, images: Tensor) -> Tensor:  # noqa: ANN401
+    """Return the features ``[N, L, C]`` of images ``[N, C, H, W]``."""
+    found: Tensor = model.forward_features(images)
+    if found.dim() == 3:
+        return found[:, int(getattr(model, "num_prefix_tokens", 0)) :]
+    is_channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+    return found.flatten(1, 2) if is_channels_last else found.flatten(2).transpose(1, 2)
 
 
 def _create(name: str, **options: Any) -> Any:  # noqa: ANN401

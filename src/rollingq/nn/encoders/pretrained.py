@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from rollingq.errors import ConfigError
 
 HUB = "hub"
-HEADS = ("head.", "head_dist.", "fc.", "classifier.")
-"""Where timm's classifiers live: never used here."""
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+WRAPPERS = ("state_dict", "model")
+"""Keys under which training scripts put the weights."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class LoadReport:
         adapted: Names of tensors fitted to other channels or another grid of positions.
         left: Names of tensors that the file does not have: they stay at their initialisation.
         unused: Tensors of the file that the model does not have (deeper blocks, classifier).
+
+    Example:
+        >>> print(LoadReport("resnet18", "weights.pth", 120, ("conv1.weight",), (), 2))
+        resnet18 from weights.pth: 120 tensors loaded, 1 adapted (conv1.weight), 0 left at initialisation, 2 of the file unused
     """
 
     name: str
@@ -40,7 +46,7 @@ class LoadReport:
     def __str__(self) -> str:
         return (
             f"{self.name} from {self.source}: {self.loaded} tensors loaded, {_counted(self.adapted)} adapted, "
-            f"{_counted(self.left)} left at initialisation, {self.unused} of the source unused"
+            f"{_counted(self.left)} left at initialisation, {self.unused} of the file unused"
         )
 
 
@@ -51,12 +57,17 @@ def _counted(names: tuple[str, ...], most: int = 4) -> str:
     return f"{len(names)} ({shown})"
 
 
+def reason_of(error: Exception) -> str:
+    """Return the kind and text of another library's error, in one short line."""
+    return shorten(f"{type(error).__name__}: {error}", 120, placeholder="...").removesuffix(":")
+
+
 @torch.no_grad()
 def load_pretrained(model: nn.Module, name: str, source: str, *, frames: int = 1) -> LoadReport:
     """Load weights into a timm model that may be shallower, of other channels or of another size.
 
     Args:
-        model: The model, changed in place.
+        model: The model, changed in place, and only if all goes well.
         name: timm's name of it.
         source: "hub" for timm's own weights, or the path of a .safetensors, .pth, .pt or .bin file.
         frames: Frames that stand below each other in the model's image.
@@ -67,46 +78,60 @@ def load_pretrained(model: nn.Module, name: str, source: str, *, frames: int = 1
     Raises:
         ConfigError: If the source cannot be read, nothing in it fits, or a shape cannot be adapted.
     """
-    weights = _from_hub(name) if source == HUB else _from_file(Path(source))
-    own = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    found = {key: tensor for key, tensor in weights.items() if key in own}
+    given = _from_hub(name) if source == HUB else _from_file(Path(source))
+    own = model.state_dict()
+    if "fc_norm.weight" not in own:  # LayerNorm behind timm's pooling stands before the fusion's.
+        given = {key.replace("fc_norm.", "norm.") if key.startswith("fc_norm.") else key: given[key] for key in given}
+    found = {key: _fitted(model, key, given[key], own[key], frames, source) for key in given if key in own}
     if not found:
         raise ConfigError(
-            f"Expected weights of {name!r} in {source!r}, but none of its {len(weights)} tensors belongs to that model."
+            f"Expected weights of {name!r} in {source!r}, but none of its {len(given)} tensors belongs to that model; "
+            "choose the encoder that they belong to."
         )
-    adapted = tuple(key for key, tensor in found.items() if tensor.shape != own[key].shape)
-    for key in adapted:
-        found[key] = _adapted(model, key, found[key], own[key], frames, source)
     for key, tensor in found.items():
         own[key].copy_(tensor)
-    left = tuple(key for key in own if key not in found)
+    adapted = tuple(key for key, tensor in found.items() if tensor is not given[key])
     return LoadReport(
         name=name,
         source="timm's hub" if source == HUB else Path(source).name,
         loaded=len(found) - len(adapted),
         adapted=adapted,
-        left=left,
-        unused=sum(key not in own and not key.endswith("num_batches_tracked") for key in weights),
+        left=tuple(key for key in own if key not in found and not key.endswith("num_batches_tracked")),
+        unused=len(given) - len(found),
     )
 
 
-def _adapted(model: Any, key: str, given: Tensor, own: Tensor, frames: int, source: str) -> Tensor:  # noqa: ANN401
-    """Return a tensor fitted to the model's shape: other input channels, or another grid of positions."""
-    from timm.layers.pos_embed import resample_abs_pos_embed
+def _fitted(model: nn.Module, key: str, given: Tensor, own: Tensor, frames: int, source: str) -> Tensor:
+    """Return a tensor fitted to the model's shape (itself, where nothing is to do)."""
     from timm.models._manipulate import adapt_input_conv
 
-    is_stem = given.dim() == 4 and own.dim() == 4 and given.shape[1] == 3 and given.shape[2:] == own.shape[2:]
-    if is_stem and given.shape[0] == own.shape[0]:
-        return adapt_input_conv(own.shape[1], given)
-    if key == "pos_embed" and given.shape[-1] == own.shape[-1]:
-        prefix = 0 if getattr(model, "no_embed_class", False) else int(model.num_prefix_tokens)
-        rows, columns = model.patch_embed.grid_size
-        one = resample_abs_pos_embed(given, new_size=[rows // frames, columns], num_prefix_tokens=prefix)
-        return torch.cat([one[:, :prefix], one[:, prefix:].repeat(1, frames, 1)], dim=1)
-    raise ConfigError(
-        f"Expected {key!r} of shape {list(own.shape)} in {source!r}, but it is {list(given.shape)}, which cannot be "
-        "adapted; choose the encoder that the weights belong to."
-    )
+    fitted = given
+    if key == "pos_embed" and own.dim() == given.dim() == 3:
+        fitted = _positions(model, given, own, frames)
+    elif own.dim() == given.dim() == 4 and given.shape[1] == 3 != own.shape[1]:  # The first convolution.
+        fitted = adapt_input_conv(own.shape[1], given)
+    if fitted.shape != own.shape:
+        raise ConfigError(
+            f"Expected {key!r} of shape {list(own.shape)} in {source!r}, but it is {list(given.shape)}, which cannot "
+            "be adapted; choose the encoder that the weights belong to."
+        )
+    return fitted
+
+
+def _positions(model: Any, given: Tensor, own: Tensor, frames: int) -> Tensor:  # noqa: ANN401
+    """Return position embeddings of a square grid, resampled to the model's and repeated for each frame.
+
+    Those of a grid that cannot be square come from a model like this one and are taken as they are.
+    """
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    rows, columns = model.patch_embed.grid_size
+    prefix = own.shape[1] - rows * columns
+    num_given = given.shape[1] - prefix
+    if num_given < 1 or isqrt(num_given) ** 2 != num_given:
+        return given
+    one = resample_abs_pos_embed(given, new_size=[rows // frames, columns], num_prefix_tokens=prefix)
+    return one if frames == 1 else torch.cat([one[:, :prefix], one[:, prefix:].repeat(1, frames, 1)], dim=1)
 
 
 def _from_hub(name: str) -> Mapping[str, Tensor]:
@@ -116,41 +141,43 @@ def _from_hub(name: str) -> Mapping[str, Tensor]:
     try:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # Whatever hub and network raise: it never becomes a random start.
-        reason = shorten(str(error), 120, placeholder="...")
         raise ConfigError(
-            f"Expected to load the weights of {name!r} from timm's hub, but {type(error).__name__}: {reason}; download "
-            "the file where there is a network and give --pretrained FILE."
-        ) from None
+            f"Expected to download the weights of {name!r} from timm's hub, but got {reason_of(error)}; download the "
+            "file where there is a network and give --pretrained FILE."
+        ) from error
     return model.state_dict()
 
 
 def _from_file(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a local file, without running any code in it."""
-    if not path.is_file():
-        raise ConfigError(
-            f"Expected pretrained weights: 'hub' or a .safetensors or .pth file, but there is no {str(path)!r}."
-        )
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        got = "no such file" if path.suffix.lower() in SUFFIXES else f"a {path.suffix or 'file without suffix'}"
+        raise ConfigError(f"Expected 'hub' or a {', '.join(SUFFIXES)} file to start from, but {str(path)!r} is {got}.")
     try:
         loaded = _read(path)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = shorten(str(error), 120, placeholder="...")
-        raise ConfigError(f"Expected weights alone in {str(path)!r}, but it cannot be read ({reason}).") from None
-    for wrapper in ("state_dict", "model"):
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"Expected weights alone in {str(path)!r}, but it is damaged or holds code, which is never run; save its "
+            "state_dict() as .safetensors."
+        ) from error
+    except Exception as error:  # Damaged files raise errors of nearly any kind.
+        raise ConfigError(
+            f"Expected weights in {str(path)!r}, but it cannot be read ({reason_of(error)}); download it again."
+        ) from error
+    for wrapper in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not any(isinstance(value, Tensor) for value in loaded.values()):
-        raise ConfigError(f"Expected a mapping of names to tensors in {str(path)!r}, but got {type(loaded).__name__}.")
-    named = {str(key).removeprefix("module."): value for key, value in loaded.items() if isinstance(value, Tensor)}
-    return {key: value for key, value in named.items() if not key.startswith(HEADS)} or named
+        raise ConfigError(
+            f"Expected a mapping of names to tensors in {str(path)!r}, but got {type(loaded).__name__} without; save a "
+            "state_dict()."
+        )
+    return {str(key).removeprefix("module."): value for key, value in loaded.items() if isinstance(value, Tensor)}
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
+    if path.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(str(error)) from None
+        return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
