@@ -36,7 +36,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
     """Attend by matmul, softmax, matmul; ``[B, L, D]`` each."""
     q, k, v = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in (query, key, value))
     weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
+    attended: Tensor = (weights @ v).transpose(1, 2).flatten(2)
+    return attended
 
 
 def plain_encoder(encoder: Any, images: Tensor) -> Tensor:  # noqa: ANN401
@@ -103,11 +104,11 @@ def matmul_peak() -> float:
 
 def step_flops() -> int:
     """Return the FLOPs of our forward and backward, counted; attention included."""
-    from rollingq.evaluation.complexity import counted_flops
+    from rollingq.evaluation.counting import count_flops
 
     model = make_model()
     batch = {name: torch.randn(BATCH, *shape) for name, shape in SHAPES.items()}
-    return counted_flops(lambda: torch.stack(our_losses(model, batch, torch.zeros(BATCH).long())).sum().backward())
+    return count_flops(lambda: torch.stack(our_losses(model, batch, torch.zeros(BATCH).long())).sum().backward())
 
 
 def largest_difference() -> float:
@@ -116,7 +117,7 @@ def largest_difference() -> float:
     for a, b in zip(our_step(), plain_step(), strict=True):
         assert torch.allclose(a, b, atol=1e-5), (a, b)
     pairs = zip(ours.parameters(), plain.parameters(), strict=True)
-    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+    return max(float((a - b).detach().abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
 
 
 def main() -> None:
@@ -129,7 +130,7 @@ def main() -> None:
     write_result(
         "step",
         {
-            "what": "training step of the paper's Vanilla MT with probes: straightforward (first) against ours (second)",
+            "what": "step of the paper's Vanilla MT with probes: straightforward (first) against ours (second)",
             "shape": {"B": BATCH, **{name: list(shape) for name, shape in SHAPES.items()}, "threads": THREADS},
             "max_difference": difference,
             "flops_a_step": flops,

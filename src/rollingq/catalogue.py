@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rollingq.errors import ConfigError
+
 Kind = Literal["unimodal", "static", "dynamic"]
 
 
@@ -63,7 +65,7 @@ FUSIONS = {
         FusionCard("mbt", "MBT", "dynamic"),
         FusionCard("jmt", "JMT", "dynamic"),
         FusionCard("mmml", "MMML", "dynamic", max_modalities=2, rollingq="our reading"),
-        FusionCard("joint", "Fusion from the n-th block", "dynamic", rollingq="paper", argument="block"),
+        FusionCard("joint", "Fusion from the n-th block", "dynamic", rollingq="our reading", argument="block"),
     )
 }
 """Name -> fusion."""
@@ -80,3 +82,24 @@ BALANCING = {
     )
 }
 """Name -> balancing method."""
+
+
+def own_blocks(argument: str, num_layers: int) -> int:
+    """Return how many of an encoder's blocks each modality keeps to itself in "joint:ARGUMENT" (default: all but one).
+
+    Args:
+        argument: Number of the first joint block, from 1, as text; empty = the last block.
+        num_layers: Blocks of the encoder.
+
+    Raises:
+        ConfigError: If there is no such block, or none would stay before it.
+
+    Example:
+        >>> own_blocks("3", 4), own_blocks("", 4)
+        (2, 3)
+    """
+    first = int(argument) if argument.isdecimal() else 0 if argument else num_layers
+    if not 2 <= first <= num_layers:
+        got = f"joint:{argument}" if argument else "an encoder of one block"
+        raise ConfigError(f"Expected joint:N with N from 2 to encoder.num_layers={num_layers}, but got {got}.")
+    return first - 1

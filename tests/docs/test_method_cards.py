@@ -64,10 +64,10 @@ SYMBOLS: dict[str, dict[str, int]] = {
     "mt": {"H": 2},
     "mt_star": {"H": 2, "N": 3},
     "mult": {"N": 2, "k": 2},
-    "mbt": {"N": 2, "b": 3},
+    "mbt": {"N": 2, "b": 3, "r": 2},
     "jmt": {"h": 10},
     "mmml": {"N": 2, "h": 2 * DIM // 3},
-    "joint": {"N": 2},
+    "joint": {"N": 2, "r": 2},
 }
 """What the symbols of a page's formulas are under ``FUSION_CONFIG``; heads are otherwise the encoder's 4."""
 

@@ -11,6 +11,7 @@ from rollingq.cli.options import Options, parse_options
 from rollingq.config import EncoderConfig, FusionConfig, RollingQConfig
 from rollingq.data.registry import entry_of
 from rollingq.errors import ConfigError, unknown_name
+from rollingq.reporting.extras import lab_extra
 from rollingq.training.methods import Method, parse_methods
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _of_data(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     from rollingq.data.registry import load
 
     data = load(options.data, dir=options.dir, modalities=options.modalities)
-    shapes = {name: (spec.length, spec.dim) for name, spec in data.modalities.items()}
+    shapes: dict[str, tuple[int, ...]] = {name: (spec.length, spec.dim) for name, spec in data.modalities.items()}
     return data.name, [_subject(method, options, shapes, len(data.classes)) for method in methods], options.json
 
 
@@ -64,8 +65,10 @@ def _subject(method: Method, options: Options, shapes: dict[str, tuple[int, ...]
 
 
 class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as one of our errors instead of printing usage and leaving."""
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"Expected --preset NAME and --json alone, but {message}.")
+        raise ConfigError(f"Expected --preset NAME [--json], but {message}.")
 
 
 def _of_preset(arguments: list[str]) -> tuple[str, list[Subject], bool]:
@@ -73,7 +76,9 @@ def _of_preset(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     parser = _Parser(prog="rollingq complexity", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("--preset", required=True, help="name of the models to count")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-    given = parser.parse_args(arguments)
+    given, others = parser.parse_known_args(arguments)
+    if others:
+        raise ConfigError(f"Expected only --json beside --preset, which says all else, but got {' '.join(others)}.")
     preset = read_preset(given.preset)
     return preset["title"], [_row(row, preset) for row in preset["rows"]], given.json
 
@@ -88,7 +93,8 @@ def read_preset(name: str) -> dict[str, Any]:
         >>> read_preset("paper-table4")["classes"]
         6
     """
-    import yaml
+    with lab_extra("yaml"):
+        import yaml
 
     folder = resources.files("rollingq.recipes") / "presets"
     files = {path.name.removesuffix(".yaml").replace("_", "-"): path for path in folder.iterdir()}

@@ -13,7 +13,7 @@ import rollingq
 from rollingq.cli.options import Options
 from rollingq.data.registry import entry_of
 from rollingq.errors import DataError
-from rollingq.training.methods import EVERYTHING, left_out, parse_methods
+from rollingq.training.methods import EVERYTHING, check_methods, left_out, parse_methods
 
 if TYPE_CHECKING:
     from rollingq.data.base import MultimodalData
@@ -28,6 +28,8 @@ def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
     # Names are checked before anything imports torch: bad input should not wait for it.
     modalities = options.modalities or entry_of(options.data).modalities
     methods = parse_methods(options.methods, modalities)
+    settings = options.settings
+    check_methods(methods, settings.encoder.num_layers, settings.rollingq.scope, settings.fusion.mult.memory)
     if EVERYTHING in options.methods:
         for reason in left_out(len(modalities)):
             print(f"Left out: {reason}.", file=sys.stderr)
@@ -69,6 +71,7 @@ def say_pretrained(options: Options, data: MultimodalData) -> None:
         )
     for name, report in reports.items():
         print(f"{name}: {report or 'sequence encoder, starts at random'}", file=sys.stderr)
+    print("fusion: starts at random", file=sys.stderr)
 
 
 def prepare_folder(options: Options) -> None:

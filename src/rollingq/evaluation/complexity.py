@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rollingq.balancing.rollingq import RollingQBalancing
 from rollingq.config import EncoderConfig, FusionConfig, RollingQConfig
 from rollingq.errors import FoldError, RunError
-from rollingq.evaluation.counting import count_as_thop, count_flops
+from rollingq.evaluation.counting import count_as_thop, count_flops, dense_rotations
 from rollingq.nn.classifier import MultimodalClassifier
 from rollingq.nn.layers import use_plain_form
 from rollingq.nn.registry import build_model
@@ -141,20 +141,6 @@ def count_row(subject: Subject) -> ComplexityRow:
         paper=subject.paper,
         note=subject.note,
     )
-
-
-def dense_rotations(model: MultimodalClassifier) -> int:
-    """Return the numbers of the original's rotations: D x D for every query that is driven.
-
-    The original keeps it as a parameter and multiplies the class query by it: as many multiply-adds a sample.
-
-    Example:
-        >>> dense_rotations(build_model("mt", {"audio": (5, 3), "image": (4, 2)}, 10, EncoderConfig(dim=8)))
-        64
-    """
-    layers = [[layer] if isinstance(layer, str) else layer.values() for layer in model.attention_layers]
-    queries = [model.get_submodule(f"{path}.query") for paths in layers for path in paths]
-    return sum(query.out_features**2 for query in queries if isinstance(query, nn.Linear))
 
 
 def _built(subject: Subject, device: str) -> tuple[MultimodalClassifier, dict[str, Tensor]]:

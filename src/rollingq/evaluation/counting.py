@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from rollingq.nn.classifier import MultimodalClassifier
+
 SEEN_BY_THOP = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.LayerNorm)
 """Modules that the paper's count sees."""
 
@@ -51,6 +53,22 @@ def _macs(module: nn.Module, inputs: Tensor, output: Tensor) -> int:
         return 4 * inputs.numel()
     assert isinstance(module.weight, Tensor)
     return output.numel() * module.weight[0].numel()  # One output of a convolution: inputs / groups x kernel.
+
+
+def dense_rotations(model: MultimodalClassifier) -> int:
+    """Return the numbers of the original's rotations: D x D for every query that is driven.
+
+    The original keeps it as a parameter and multiplies the class query by it: as many multiply-adds a sample.
+
+    Example:
+        >>> from rollingq.config import EncoderConfig
+        >>> from rollingq.nn.registry import build_model
+        >>> dense_rotations(build_model("mt", {"audio": (5, 3), "image": (4, 2)}, 10, EncoderConfig(dim=8)))
+        64
+    """
+    layers = [[layer] if isinstance(layer, str) else layer.values() for layer in model.attention_layers]
+    queries = [model.get_submodule(f"{path}.query") for paths in layers for path in paths]
+    return sum(query.out_features**2 for query in queries if isinstance(query, nn.Linear))
 
 
 def count_flops(run: Callable[[], object]) -> int:

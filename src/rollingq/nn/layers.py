@@ -179,6 +179,7 @@ class Block(nn.Module):
         num_heads: Number of heads.
         dropout: Dropout.
         activation: "gelu" or "relu".
+        ratio: Hidden width of the feed-forward layer over D.
 
     Example:
         >>> tokens, weights = Block(8, 2, dropout=0.0)(torch.zeros(2, 5, 8), rows=slice(0, 1))
@@ -186,10 +187,12 @@ class Block(nn.Module):
         (torch.Size([2, 1, 8]), torch.Size([2, 2, 5]))
     """
 
-    def __init__(self, dim: int, num_heads: int, *, dropout: float, activation: Activation = "gelu") -> None:
+    def __init__(
+        self, dim: int, num_heads: int, *, dropout: float, activation: Activation = "gelu", ratio: int = 4
+    ) -> None:
         super().__init__()
         self.attend = ResidualAttention(dim, num_heads, dropout=dropout)
-        self.feed_forward = FeedForward(dim, dropout=dropout, activation=activation)
+        self.feed_forward = FeedForward(dim, dropout=dropout, activation=activation, ratio=ratio)
 
     def forward(
         self,

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from rollingq.catalogue import FUSIONS as CARDS
+from rollingq.catalogue import own_blocks
 from rollingq.config import EncoderConfig, FusionConfig
 from rollingq.errors import ConfigError, unknown_name
 from rollingq.nn.classifier import MultimodalClassifier
@@ -81,6 +82,8 @@ def build_model(
     options: dict[str, Any] = asdict(config or FusionConfig()).get(name, {})
     if name in ENCODER_HEADS:
         options["num_heads"] = encoder.num_heads
+    if name in UNFINISHED:
+        options["ratio"] = next(iter(encoders.values())).mlp_ratio
     if name == "joint":
         options |= {"num_layers": encoder.num_layers - depth, "dropout": encoder.dropout}
     head = FUSIONS[name](tuple(shapes), encoder.dim, num_classes, **options)
@@ -94,14 +97,3 @@ def check_fusion(name: str, modalities: tuple[str, ...]) -> None:
     card = CARDS[name]
     if not card.takes(len(modalities)):
         raise ConfigError(f"Expected {card.need} for {name!r}, but got {', '.join(modalities) or 'none'}.")
-
-
-def own_blocks(argument: str, num_layers: int) -> int:
-    """Return how many blocks each modality keeps to itself in "joint:ARGUMENT" (default: all but the last)."""
-    first = int(argument) if argument.isdecimal() else num_layers if not argument else 0
-    if not 2 <= first <= num_layers:
-        raise ConfigError(
-            f"Expected joint:N with N from 2 to the encoder's num_layers={num_layers} (the first joint block), but got "
-            f"{'joint:' + argument if argument else 'an encoder of one block'}."
-        )
-    return first - 1

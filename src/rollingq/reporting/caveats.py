@@ -7,7 +7,13 @@ from rollingq.reporting.text import clean, count, has_spread, is_defined, joined
 
 def caveats(comparison: Comparison) -> list[str]:
     """Return every caveat that holds for this comparison, the gravest first."""
-    found = [_chosen_on_test(comparison), _one_seed(comparison), _near_chance(comparison), _intervals(comparison)]
+    found = [
+        _chosen_on_test(comparison),
+        _one_seed(comparison),
+        _near_chance(comparison),
+        _ogm(comparison),
+        _intervals(comparison),
+    ]
     return [text for text in found if text]
 
 
@@ -31,6 +37,16 @@ def _near_chance(comparison: Comparison) -> str:
     methods = [clean(s.method) for s in comparison.summaries if _is_near_chance(s, comparison.chance)]
     guess = f"always guessing the most frequent class ({percent(comparison.chance)})"
     return f"Not shown to be better than {guess}: {joined(methods)}." if methods else ""
+
+
+def _ogm(comparison: Comparison) -> str:
+    methods = [s.method for s in comparison.summaries if {"ogm", "ogm_ge"} & set(s.method.split("+"))]
+    if not methods or comparison.config.get("train", {}).get("optimizer") != "adamw":
+        return ""
+    return (
+        f"Gradients were scaled in {joined([clean(m) for m in methods])}, which AdamW largely undoes; OGM was "
+        "published with SGD (--train.optimizer sgd)."
+    )
 
 
 def _intervals(comparison: Comparison) -> str:

@@ -51,10 +51,10 @@ def _columns(report: "ComplexityReport") -> Iterator[tuple[str, list[str]]]:
     unit, size = _unit(max(row.parameters for row in rows))
     flops_unit, flops_size = _unit(max(row.flops for row in rows))
     yield "Method", [clean(row.title, max_length=24) for row in rows]
-    yield f"Parameters,\n{unit} (thop)".replace(" (", "(", not unit), [_digits(r.thop_parameters / size) for r in rows]
+    yield f"Params,\n{unit} (thop)", [_digits(r.thop_parameters / size) for r in rows]
     if papers:
         yield "in the\npaper", [_printed(paper, "parameters") for paper in papers]
-    yield f"Parameters,\n{unit} (all)".replace(" (", "(", not unit), [_digits(r.parameters / size) for r in rows]
+    yield f"Params,\n{unit} (all)", [_digits(r.parameters / size) for r in rows]
     yield f"GMACs of\n{report.batch_size} (thop)", [_digits(row.thop_macs / 1e9) for row in rows]
     if papers:
         yield "in the\npaper", [_printed(paper, "macs") for paper in papers]
@@ -69,11 +69,11 @@ def _unit(largest: float) -> tuple[str, float]:
 
 def _digits(value: float) -> str:
     """Return two decimals, or four digits where that would show fewer."""
-    return f"{value:,.2f}" if value >= 10 else f"{value:.4g}"
+    return f"{value:.2f}" if value >= 10 else f"{value:#.4g}"
 
 
 def _printed(paper: "PaperValues | None", name: str, digits: int = 2) -> str:
-    return DASH if paper is None else f"{getattr(paper, name):,.{digits}f}"
+    return DASH if paper is None else f"{getattr(paper, name):.{digits}f}"
 
 
 def complexity_lines(report: "ComplexityReport") -> list[str]:
@@ -81,7 +81,7 @@ def complexity_lines(report: "ComplexityReport") -> list[str]:
     lines = []
     vanilla = next((row for row in report.rows if row.method.split("+")[0] == "mt"), None)
     if vanilla is not None:
-        fast, plain = (f"{flops / 1e6:,.4g}" for flops in (vanilla.fusion_flops, vanilla.plain_fusion_flops))
+        fast, plain = (_digits(flops / 1e6) for flops in (vanilla.fusion_flops, vanilla.plain_fusion_flops))
         lines.append(f"MT fusion, absorbed projections: {fast} MFLOPs a sample instead of {plain}.")
     lines += [f"{clean(row.title)}: {_rotation_text(row.rotation)}." for row in report.rows if row.rotation]
     lines += [f"{clean(row.title)}: {row.note}." for row in report.rows if row.note]
@@ -89,21 +89,21 @@ def complexity_lines(report: "ComplexityReport") -> list[str]:
 
 
 def _rotation_text(cost: "RotationCost") -> str:
-    factored = f"factored, it adds {cost.numbers:,} numbers and {cost.flops:,} FLOPs a sample to the true count"
+    factored = f"rotation factored + {cost.numbers:,} numbers, + {cost.flops:,} FLOPs"
     if cost.folded_numbers is None or cost.folded_flops is None:
-        return f"{factored}; it cannot be folded, as other rows pass through a rotated projection"
-    return f"{factored}; folded, {cost.folded_numbers:,} and {cost.folded_flops:,}"
+        return f"{factored}; cannot be folded, as other rows pass too"
+    return f"{factored}; folded + {cost.folded_numbers:,}, + {cost.folded_flops:,}"
 
 
 def _legend(report: "ComplexityReport") -> list[str]:
     probed = [row for row in report.rows if row.has_probes]
-    probes = f"probes count in {_names(probed)}, as in the original" if probed else "probes do not count"
+    probes = f"only in {_names(probed)}, as in the paper" if probed else "not counted"
     return [
-        "thop: the paper's count. Linear, convolution and LayerNorm modules that ran, every row computed; no "
-        "matrix products of attention, no nn.MultiheadAttention, no tokens or positions. With RollingQ: the "
-        "original's dense D x D rotation.",
-        f'GMACs of {report.batch_size}: 1e9 multiply-adds of {report.batch_size} samples, which the paper calls "GFLOPs".',
-        f"all, true: every parameter, and 2 FLOPs a multiply-add of one sample, attention included; {probes}.",
+        "thop: the paper's count, of Linear, convolution and LayerNorm modules that ran, every row computed; "
+        "without matrix products, nn.MultiheadAttention, tokens, positions; with the original's dense D x D rotation.",
+        f'GMACs of {report.batch_size}: 1e9 multiply-adds of so many samples; the paper calls them "GFLOPs".',
+        "all, true: all parameters; 2 FLOPs a multiply-add of one sample, attention included. A factored rotation adds "
+        f"2 D numbers each time and a small core. Linear probes: {probes}.",
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rollingq.catalogue import BALANCING, FUSIONS, FusionCard
+from rollingq.catalogue import BALANCING, FUSIONS, FusionCard, own_blocks
 from rollingq.errors import ConfigError, unknown_name
 
 EVERYTHING = "all"
@@ -72,6 +72,26 @@ def left_out(num_modalities: int) -> list[str]:
     return [f"{card.name} needs {card.need}" for card in fusions]
 
 
+def check_methods(methods: Sequence[Method], num_layers: int, scope: str, mult_memory: str) -> None:
+    """Raise ConfigError if a method does not fit the settings, before anything is trained.
+
+    Args:
+        methods: What will be trained.
+        num_layers: Blocks of the encoders.
+        scope: Which queries RollingQ rotates.
+        mult_memory: MulT's memory.
+    """
+    for method in methods:
+        base, _, argument = method.fusion.partition(":")
+        if base == "joint":
+            own_blocks(argument, num_layers)
+        is_streams = base == "mmml" or (base == "mult" and mult_memory == "streams")
+        if is_streams and "rollingq" in method.balancing and scope != "query":
+            raise ConfigError(
+                f"Expected --rollingq.scope query for {method.name!r}: its streams rotate class rows alone."
+            )
+
+
 def _parse(name: str, modalities: tuple[str, ...]) -> list[Method]:
     fusion, *balancing = name.split("+")
     base, _, argument = fusion.partition(":")
@@ -83,6 +103,8 @@ def _parse(name: str, modalities: tuple[str, ...]) -> list[Method]:
     repeated = sorted({part for part in balancing if balancing.count(part) > 1})
     if repeated:
         raise ConfigError(f"Expected each balancing method once in {name!r}, but got {', '.join(repeated)} twice.")
+    if {"ogm", "ogm_ge"} <= set(balancing):
+        raise ConfigError(f"Expected either ogm or ogm_ge in {name!r}: the second is the first with noise.")
     if base == "unimodal":
         return _unimodal(name, argument, balancing, modalities)
     _check(name, FUSIONS[base], argument, balancing, modalities)

@@ -1,8 +1,10 @@
 """Modalities with an attention layer each: what is seen, decided and rotated, on whole fusions and a made model."""
 
 import copy
+import gc
 import io
 import pickle
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,9 +87,11 @@ HOSTS = {
     "pair of all rows": Host(lambda: Pair("all")),
 }
 FUSIONS = [name for name in HOSTS if not name.startswith("pair")]
+SOME = ("mult", "mmml cross", "pair")
 ONE_ROW = ("mult", "mult of three", "mmml self", "pair", "pair of vectors")
 every_host = pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
 every_fusion = pytest.mark.parametrize("host", [HOSTS[name] for name in FUSIONS], ids=FUSIONS)
+some_hosts = pytest.mark.parametrize("host", [HOSTS[name] for name in SOME], ids=SOME)
 hosts_of_one_row = pytest.mark.parametrize("host", [HOSTS[name] for name in ONE_ROW], ids=ONE_ROW)
 
 
@@ -306,8 +310,9 @@ def test_evaluation_and_pauses_go_unrecorded(host: Host) -> None:
 
 
 @every_host
-@pytest.mark.parametrize("heads", ["per_head", "shared", "full"])
-@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize(
+    ("heads", "is_masked"), [("per_head", False), ("per_head", True), ("shared", False), ("full", False)]
+)
 def test_decision_and_rotations_equal_the_oracle(host: Host, heads: str, is_masked: bool) -> None:
     masks = padding() if is_masked else {}
     batch = some_batch(host, masks=masks)
@@ -330,8 +335,7 @@ def test_decision_and_rotations_equal_the_oracle(host: Host, heads: str, is_mask
 
 
 @every_host
-@pytest.mark.parametrize("rotation", ["minimal", "svd"])
-@pytest.mark.parametrize("heads", ["per_head", "full"])
+@pytest.mark.parametrize(("rotation", "heads"), [("minimal", "per_head"), ("svd", "per_head"), ("minimal", "full")])
 def test_every_mean_query_points_to_the_anchor_and_keeps_its_norm(host: Host, rotation: str, heads: str) -> None:
     batch = some_batch(host)
     model, attachment = attached(host, rotation=rotation, heads=heads)
@@ -448,7 +452,7 @@ def with_pickle(model: nn.Module) -> nn.Module:
     return copied
 
 
-@every_host
+@some_hosts
 @pytest.mark.parametrize("copied", [copy.deepcopy, with_pickle, through_pickle])
 @pytest.mark.parametrize("num_steps", [0, 1])
 def test_a_copy_stands_on_its_own(host: Host, copied: Callable[[nn.Module], nn.Module], num_steps: int) -> None:
@@ -466,6 +470,20 @@ def test_a_copy_stands_on_its_own(host: Host, copied: Callable[[nn.Module], nn.M
     assert int(attachment.num_rotations) == num_steps
     assert torch.equal(logits(model, batch), before), "the copy turned the original"
     assert attachment.step().num_samples == 10
+
+
+@every_fusion
+@pytest.mark.parametrize("is_training", [True, False])
+def test_nothing_of_a_batch_outlives_its_forward(host: Host, is_training: bool) -> None:
+    """A kept token would keep the whole graph behind it: all activations of the encoders, until the next forward."""
+    model, _ = attached(host)
+    entered: list[Any] = []
+    for path in layers_of(model).values():
+        model.get_submodule(path).register_forward_pre_hook(lambda _, args: entered.append(weakref.ref(args[1])))
+    model.train(is_training)(*some_batch(host, masks=padding()))
+    gc.collect()
+    assert len(entered) == len(host.names)
+    assert [context() for context in entered] == [None] * len(entered)
 
 
 @hosts_of_one_row

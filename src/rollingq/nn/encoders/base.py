@@ -12,10 +12,12 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         num_tokens: Largest number of tokens T, with the class token.
+        mlp_ratio: Hidden width of its blocks over D, for the blocks of a fusion that continue them.
         load_report: What pretrained weights gave, as one line; None if it starts at random.
     """
 
     num_tokens: int
+    mlp_ratio: int = 4
     load_report: object | None = None
 
     @abstractmethod

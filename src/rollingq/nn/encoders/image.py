@@ -98,7 +98,7 @@ class ImageEncoder(Encoder):
             self.load_report = load_pretrained(self.model, name, config.pretrained, frames=stacked)
 
     @abstractmethod
-    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> Any:  # noqa: ANN401
         """Return timm's model, and set ``tokens_per_frame``."""
 
     @abstractmethod
@@ -143,7 +143,7 @@ class VisionTransformerEncoder(ImageEncoder):
 
     is_stacked = True
 
-    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> Any:  # noqa: ANN401
         frames, channels, height, width = shape
         with torch.device("meta"):  # Shapes alone.
             patch = _create(name, depth=1).patch_embed.patch_size
@@ -197,10 +197,10 @@ class FeatureMapEncoder(ImageEncoder):
         time = nn.init.trunc_normal_(torch.empty(1, self.frames, 1, config.dim), std=0.02)
         self.time = nn.Parameter(time) if self.frames > 1 else None
 
-    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> nn.Module:
+    def _build(self, name: str, shape: tuple[int, ...], config: EncoderConfig, has_final_norm: bool) -> Any:  # noqa: ANN401
         _, channels, *size = shape
         try:
-            model: nn.Module = _create(name, in_chans=channels, img_size=tuple(size))
+            model = _create(name, in_chans=channels, img_size=tuple(size))
         except TypeError:  # CNNs take any size and know no such argument.
             model = _create(name, in_chans=channels)
         self.tokens_per_frame = _probe(model.eval(), shape[1:])

@@ -32,8 +32,8 @@ class LoadReport:
         unused: Tensors of the file that the model does not have (deeper blocks, classifier).
 
     Example:
-        >>> print(LoadReport("resnet18", "weights.pth", 120, ("conv1.weight",), (), 2))
-        resnet18 from weights.pth: 120 tensors loaded, 1 adapted (conv1.weight), 0 left at initialisation, 2 of the file unused
+        >>> print(LoadReport("resnet18", "a.pth", 119, ("conv1.weight",), (), 2))
+        resnet18 from a.pth: 119 tensors loaded, 1 adapted (conv1.weight), 0 left at initialisation, 2 of the file unused
     """
 
     name: str

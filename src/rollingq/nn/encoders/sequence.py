@@ -24,6 +24,8 @@ class SequenceEncoder(Encoder):
         torch.Size([2, 6, 8])
     """
 
+    mlp_ratio = 2
+
     def __init__(
         self,
         length: int,
@@ -41,7 +43,7 @@ class SequenceEncoder(Encoder):
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.position = nn.Parameter(torch.empty(1, 1 + length, dim))
         block = nn.TransformerEncoderLayer(
-            dim, num_heads, 2 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+            dim, num_heads, self.mlp_ratio * dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         norm = nn.LayerNorm(dim) if has_final_norm else None
         self.blocks = nn.TransformerEncoder(block, num_layers, norm, enable_nested_tensor=False)

@@ -24,6 +24,7 @@ class JointBlocks(Fusion):
         num_layers: Number of joint blocks, N - n + 1.
         num_heads: Number of heads, those of the encoder.
         dropout: Dropout inside the blocks.
+        ratio: Hidden width of the blocks over D, that of the encoder.
 
     Source:
         Ni et al., "RollingQ", ICML 2025, Appendix C.4 and Table 11; the structure is that of mid fusion in Nagrani
@@ -39,10 +40,11 @@ class JointBlocks(Fusion):
         num_layers: int = 1,
         num_heads: int = 4,
         dropout: float = 0.1,
+        ratio: int = 4,
     ) -> None:
         super().__init__(modalities)
         self.cls_token = new_class_token(dim)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout, ratio=ratio) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)
 

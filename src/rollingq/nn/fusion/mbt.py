@@ -21,6 +21,7 @@ class MBT(Fusion):
         num_bottlenecks: Number of bottleneck tokens.
         num_heads: Number of heads, those of the encoder.
         dropout: Dropout inside the blocks.
+        ratio: Hidden width of the blocks over D, that of the encoder.
 
     Source:
         Nagrani et al., "Attention Bottlenecks for Multimodal Fusion", NeurIPS 2021, Eq. 8 and 9.
@@ -36,12 +37,13 @@ class MBT(Fusion):
         num_bottlenecks: int = 4,
         num_heads: int = 4,
         dropout: float = 0.1,
+        ratio: int = 4,
     ) -> None:
         super().__init__(modalities)
         self.num_bottlenecks = num_bottlenecks
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(1, num_bottlenecks, dim))
         self.layers = nn.ModuleList(
-            nn.ModuleDict({name: Block(dim, num_heads, dropout=dropout) for name in modalities})
+            nn.ModuleDict({name: Block(dim, num_heads, dropout=dropout, ratio=ratio) for name in modalities})
             for _ in range(num_layers)
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in modalities})
