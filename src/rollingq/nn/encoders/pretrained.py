@@ -32,8 +32,8 @@ class LoadReport:
         unused: Tensors of the file that the model does not have (deeper blocks, classifier).
 
     Example:
-        >>> print(LoadReport("resnet18", "a.pth", 119, ("conv1.weight",), (), 2))
-        resnet18 from a.pth: 119 tensors loaded, 1 adapted (conv1.weight), 0 left at initialisation, 2 of the file unused
+        >>> print(LoadReport("resnet18", "a.pth", 59, ("conv1.weight",), (), 2))
+        resnet18 from a.pth: 59 tensors loaded, 1 adapted (conv1.weight), 0 left at initialisation, 2 of the file unused
     """
 
     name: str
@@ -44,17 +44,14 @@ class LoadReport:
     unused: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.name} from {self.source}: {self.loaded} tensors loaded, {_counted(self.adapted)} adapted, "
-            f"{_counted(self.left)} left at initialisation, {self.unused} of the file unused"
-        )
+        adapted, left = _counted("adapted", self.adapted), _counted("left at initialisation", self.left)
+        start = f"{self.name} from {self.source}: {self.loaded} tensors loaded"
+        return f"{start}, {adapted}, {left}, {self.unused} of the file unused"
 
 
-def _counted(names: tuple[str, ...], most: int = 4) -> str:
-    if not names:
-        return "0"
+def _counted(what: str, names: tuple[str, ...], most: int = 4) -> str:
     shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"{len(names)} ({shown})"
+    return f"{len(names)} {what}" + (f" ({shown})" if names else "")
 
 
 def reason_of(error: Exception) -> str:
