@@ -34,9 +34,11 @@ def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
         for reason in left_out(len(modalities)):
             print(f"Left out: {reason}.", file=sys.stderr)
     from rollingq.training.grid import Job, Source, run_grid
+    from rollingq.training.run import check_models
 
     source = Source(options.data, options.dir, options.modalities)
     data = source.load()
+    check_models(methods, data, settings)
     say_pretrained(options, data)
     jobs = [Job(method, seed) for seed in range(options.seeds) for method in methods]
     prepare_folder(options)
@@ -66,8 +68,8 @@ def say_pretrained(options: Options, data: MultimodalData) -> None:
     reports = {name: build_encoder(name, shape, options.settings.encoder).load_report for name, shape in shapes.items()}
     if not any(reports.values()):
         raise ConfigError(
-            "Expected an encoder of timm for --pretrained, but all modalities have sequence encoders, which start at "
-            "random; leave --pretrained out, or choose --encoder.name."
+            "Expected an encoder of timm for --pretrained, but all modalities have sequence encoders, which have no "
+            "weights to start from; leave --pretrained out, or choose --encoder.name."
         )
     for name, report in reports.items():
         print(f"{name}: {report or 'sequence encoder, starts at random'}", file=sys.stderr)

@@ -123,7 +123,7 @@ def _one_line(text: str, arguments: list[str], known: set[str]) -> str:
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[([^\]]+)\]", r"one of \1", text)
     text = re.sub(r'Parser key "([^"]+)": Expected (.+)\. Got value: (.*)', r"Expected --\1 to be \2, but got \3", text)
-    text = re.sub(r'Parser key "([^"]+)": ', r"--\1: ", text)
+    text = re.sub(r'Parser key "([^"]+)": ', r"--\1: ", text).replace(" to be a one of ", " to be one of ")
     return f"{text}." if text.startswith("Expected") else f"Expected valid options, but {text}; see --help."
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from torch import nn
+
 from rollingq.catalogue import FUSIONS as CARDS
 from rollingq.catalogue import own_blocks
 from rollingq.config import EncoderConfig, FusionConfig
@@ -97,3 +99,8 @@ def check_fusion(name: str, modalities: tuple[str, ...]) -> None:
     card = CARDS[name]
     if not card.takes(len(modalities)):
         raise ConfigError(f"Expected {card.need} for {name!r}, but got {', '.join(modalities) or 'none'}.")
+    taken = [m for m in modalities if "." in m or hasattr(nn.ModuleDict, m)]
+    if taken:
+        raise ConfigError(
+            f"Expected modality names that can name modules, but got {', '.join(taken)}; rename them."
+        )

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,19 @@ class Run:
     def _collect(self, split: Split) -> Collected:
         batches = make_loader(split, 4 * self.settings.train.batch_size, seed=0, shuffle=False)
         return collect(self.model, batches, self.attachment, self.tokens)
+
+
+def check_models(methods: Sequence[Method], data: MultimodalData, settings: Settings) -> None:
+    """Build every model without memory, so that what cannot be built is said before anything is trained.
+
+    Raises:
+        ConfigError: If an encoder, a size or a setting does not fit.
+    """
+    encoder = replace(settings.encoder, pretrained=None)
+    for method in methods:
+        shapes = {name: data.modalities[name].shape for name in method.modalities}
+        with torch.device("meta"):
+            build_model(method.fusion, shapes, len(data.classes), encoder, settings.fusion)
 
 
 def make_trainer(run_dir: Path, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:

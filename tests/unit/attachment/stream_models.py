@@ -1,10 +1,5 @@
 """Models whose modalities have an attention layer each, and what RollingQ must see and do there, in NumPy."""
 
-import copy
-import gc
-import io
-import pickle
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +11,7 @@ from torch import Tensor, nn
 
 import rollingq
 from rollingq import RollingQ, TokenLayout
-from rollingq.errors import AttachError, FoldError, ShapeError
 from rollingq.nn.fusion import MMML, MulT
-from rollingq.nn.layers import use_plain_form
 from rollingq.testing import oracle
 from rollingq.testing.models import LinearAttention
 from rollingq.testing.oracle import Array, as_array
@@ -138,8 +131,6 @@ def mask_options(host: Host, masks: Mapping[str, Tensor]) -> dict[str, Any]:
     if not isinstance(host.build(), Pair):
         return {}
     return {"tokens": TokenLayout(host.tokens, torch.cat([masks[name] for name in PAIR], dim=1))}
-
-
 
 
 @dataclass(frozen=True)

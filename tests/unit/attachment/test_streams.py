@@ -1,6 +1,29 @@
 """Modalities with an attention layer each: what is seen, decided and rotated, on whole fusions and a made model."""
 
-IMPORTS
+import numpy as np
+import pytest
+import torch
+from stream_models import (
+    HEADS,
+    HOSTS,
+    PAIR,
+    Host,
+    Shown,
+    attached,
+    decide,
+    every_fusion,
+    every_host,
+    is_cross,
+    layers_of,
+    mask_options,
+    padding,
+    projection,
+    shown,
+    some_batch,
+    watched,
+)
+
+from rollingq.testing import oracle
 
 
 @every_host

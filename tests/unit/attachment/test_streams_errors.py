@@ -1,6 +1,25 @@
 """What attach refuses for streams: one line each, and nothing half-attached."""
 
-IMPORTS
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from stream_models import (
+    DIM,
+    HEADS,
+    PAIR,
+    PAIR_LAYERS,
+    Host,
+    Pair,
+    every_host,
+    layers_of,
+    some_batch,
+)
+from torch import nn
+
+import rollingq
+from rollingq.errors import AttachError, ShapeError
+from rollingq.testing.models import LinearAttention
 
 
 def with_second(attention: nn.Module) -> Pair:

@@ -1,6 +1,34 @@
 """Streams enter a model without a trace, leave it as it was, and travel with it; fold proves or refuses."""
 
-IMPORTS
+import copy
+import gc
+import io
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from stream_models import (
+    HOSTS,
+    Host,
+    attached,
+    every_fusion,
+    every_host,
+    hosts_of_one_row,
+    layers_of,
+    logits,
+    padding,
+    some_batch,
+    some_hosts,
+    watched,
+)
+from torch import nn
+
+import rollingq
+from rollingq.errors import FoldError
+from rollingq.nn.layers import use_plain_form
 
 
 @every_host
