@@ -40,6 +40,10 @@ class QuerySite(Protocol):
     num_queries: int
     """1, or M where every modality's keys are asked by a query of their own."""
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The attention layers that are entered."""
+
     def keep_called(self, is_needed: bool) -> None:
         """Make sure that the layer's forward is really called from now on, or no longer."""
 
@@ -108,6 +112,11 @@ class RollingQ(nn.Module):
         self.register_buffer("core", like.new_zeros((number, rank, rank), dtype=dtype))
         self.register_buffer("num_rotations", torch.zeros((), dtype=torch.long, device=like.device))
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long, device=like.device))
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The attention layers that it drives."""
+        return self._site.layers
 
     # --- the forward: rotate and observe -------------------------------------------------------------
 

@@ -70,6 +70,7 @@ def attach(
     config = RollingQConfig.from_options(options)
     site: Site
     if isinstance(layer, Mapping):
+        _refuse_needless(query, key, num_heads, "streams, whose projections are found by their names")
         site = StreamSite(model, _streams(model, layer), tokens, config.scope)
     else:
         site = _make_site(model, _free(model, layer), layer, tokens, config.scope, query, key, num_heads)
@@ -82,13 +83,23 @@ def attach(
 def _free(model: nn.Module, path: str) -> nn.Module:
     """Return the layer at a path, which must not carry RollingQ yet."""
     attention = locate(model, path)
-    if NAME in attention._modules:
+    taken = [entered for attached in attachments(model) for entered in attached.layers]
+    if NAME in attention._modules or any(entered is attention for entered in taken):
         raise AttachError(f"Expected a layer without RollingQ, but {path!r} already carries it; detach it first.")
     return attention
 
 
+def _refuse_needless(query: str | None, key: str | None, num_heads: int | None, what: str) -> None:
+    given = {"query": query, "key": key, "num_heads": num_heads}
+    needless = [f"{name}=" for name, value in given.items() if value is not None]
+    if needless:
+        raise AttachError(f"Expected no {' or '.join(needless)} for {what}, but got some; leave them out.")
+
+
 def _streams(model: nn.Module, layers: Mapping[str, str]) -> dict[str, Stream]:
     """Return the attention layer of each modality."""
+    if len(layers) < 2 or len(set(layers.values())) < len(layers):
+        raise AttachError(f"Expected at least two modalities, each with a layer of its own, but got {dict(layers)}.")
     found = {}
     for name, path in layers.items():
         attention = _free(model, path)
@@ -108,13 +119,7 @@ def _make_site(
     num_heads: int | None,
 ) -> Site:
     if isinstance(attention, nn.MultiheadAttention):
-        given = {"query": query, "key": key, "num_heads": num_heads}
-        needless = [f"{name}=" for name, value in given.items() if value is not None]
-        if needless:
-            raise AttachError(
-                f"Expected no {' or '.join(needless)} for torch.nn.MultiheadAttention, which names its own, but got "
-                "some; leave them out."
-            )
+        _refuse_needless(query, key, num_heads, "torch.nn.MultiheadAttention, which names its own")
         return MultiheadSite(model, attention, path, tokens, scope)
     query, key = _projection_names(model, attention, path, query, key)
     kind = AbsorbedSite if hasattr(type(attention), "absorbed_arguments") else LinearSite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,7 +67,7 @@ def _confirm(site: Site, example: Any, before: list[Tensor], saved: list[Tensor]
         return difference
     raise FoldError(
         f"Expected the folded model to agree within {TOLERANCE:g} on the example, but it differs by {difference:.2g}: "
-        f"{_other_rows_text(site)} Keep the attachment, or train with scope='all_queries'."
+        f"{_other_rows_text(site)} Keep the attachment{_or_all_queries(site)}."
     )
 
 
@@ -73,7 +75,22 @@ def _outputs(model: nn.Module, example: Any) -> list[Tensor]:  # noqa: ANN401
     """Return all tensors that the model answers in eval mode, flat."""
     with evaluating(model):
         outputs = model(*example) if isinstance(example, tuple) else model(example)
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    found = [leaf for leaf in torch.utils._pytree.tree_leaves(_opened(outputs)) if isinstance(leaf, Tensor)]
+    if not found:
+        raise FoldError(
+            f"Expected a model that answers the example with tensors, but got {type(outputs).__name__}; "
+            "fold without an example, or wrap the model."
+        )
+    return found
+
+
+def _opened(outputs: Any) -> Any:  # noqa: ANN401
+    """Return dataclasses as dictionaries, at any depth: pytrees do not look into them."""
+    if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+        return {field.name: _opened(getattr(outputs, field.name)) for field in dataclasses.fields(outputs)}
+    if isinstance(outputs, Mapping):
+        return {key: _opened(value) for key, value in outputs.items()}
+    return [_opened(value) for value in outputs] if isinstance(outputs, list | tuple) else outputs
 
 
 def _difference(before: list[Tensor], after: list[Tensor]) -> tuple[float, float]:
@@ -90,8 +107,13 @@ def _refuse_other_rows(site: Site) -> None:
     if site.other_rows:
         raise FoldError(
             f"{_other_rows_text(site)} Folding would rotate them too. If they do not reach the output (a last layer "
-            "read out at the class token), prove it with fold(example=...); else train with scope='all_queries'."
+            f"read out at the class token), prove it with fold(example=...){_or_all_queries(site)}."
         )
+
+
+def _or_all_queries(site: Site) -> str:
+    """Return the advice to rotate every row, where that is possible."""
+    return "" if site.num_queries > 1 else "; or train with scope='all_queries'"
 
 
 def _other_rows_text(site: Site) -> str:

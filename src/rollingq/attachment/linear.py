@@ -29,30 +29,12 @@ class LinearSite(Site):
     ) -> None:
         super().__init__(model, attention, path, tokens, scope)
         self.query, self.key = query, key
-        self._check(query, key, path)
         self.num_heads = heads_of(attention) if num_heads is None else num_heads
-        if self.num_heads < 1 or query.out_features % self.num_heads:
-            raise AttachError(
-                f"Expected num_heads to divide the query width {query.out_features} of {path!r}, a positive number of "
-                f"heads, but got {self.num_heads}; give num_heads=."
-            )
+        check_projections(query, key, self.num_heads, path)
         self.dim = query.out_features // self.num_heads
         self._forward_layout: TokenLayout | None = None
         self._seen_query: SeenQuery | None = None
         self._seen_keys: Tensor | None = None
-
-    @staticmethod
-    def _check(query: nn.Linear, key: nn.Linear, path: str) -> None:
-        if query is key or query.weight is key.weight:
-            raise AttachError(
-                f"Expected separate query and key projections in {path!r}, but they share one weight: rotating "
-                "the query would rotate the keys too, and change nothing. Untie them."
-            )
-        if query.out_features != key.out_features:
-            raise AttachError(
-                f"Expected queries and keys of one width in {path!r}, but got {query.out_features} and "
-                f"{key.out_features}; grouped keys are not supported."
-            )
 
     def query_weight(self) -> tuple[Tensor, Tensor | None]:
         """Return the query Linear's weight and bias."""
@@ -140,3 +122,22 @@ def heads_of(attention: nn.Module) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return 1
+
+
+def check_projections(query: nn.Linear, key: nn.Linear, num_heads: int, path: str) -> None:
+    """Raise AttachError unless two Linears can be a query and a key projection of so many heads."""
+    if query is key or query.weight is key.weight:
+        raise AttachError(
+            f"Expected separate query and key projections in {path!r}, but they share one weight: rotating "
+            "the query would rotate the keys too, and change nothing. Untie them."
+        )
+    if query.out_features != key.out_features:
+        raise AttachError(
+            f"Expected queries and keys of one width in {path!r}, but got {query.out_features} and "
+            f"{key.out_features}; grouped keys are not supported."
+        )
+    if num_heads < 1 or query.out_features % num_heads:
+        raise AttachError(
+            f"Expected num_heads to divide the query width {query.out_features} of {path!r}, a positive number of "
+            f"heads, but got {num_heads}; give num_heads=."
+        )

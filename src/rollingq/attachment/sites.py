@@ -77,6 +77,11 @@ class Site(ABC):
         assert isinstance(attachment, RollingQ)
         return attachment
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The attention layers that are entered."""
+        return [self.attention]
+
     def install(self, attachment: RollingQ) -> None:
         """Put the attachment into the layer, so that it moves, saves and copies with it."""
         self.attention.add_module(NAME, attachment)

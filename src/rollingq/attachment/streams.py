@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rollingq.attachment.linear import heads_of
+from rollingq.attachment.linear import check_projections, heads_of
 from rollingq.attachment.sites import Site, as_rows
 from rollingq.errors import AttachError, ShapeError
 from rollingq.functional import masked_mean
@@ -53,22 +53,30 @@ class StreamSite(Site):
 
     def __init__(self, model: nn.Module, streams: Mapping[str, Stream], tokens: Any, scope: str) -> None:  # noqa: ANN401
         first = next(iter(streams.values()))
-        super().__init__(model, first.attention, first.path, tokens, scope)
+        super().__init__(model, first.attention, ", ".join(s.path for s in streams.values()), tokens, scope)
         self.streams = dict(streams)
         self.num_queries = len(streams)
         self.num_heads = heads_of(first.attention)
         self.dim = first.query.out_features // self.num_heads
         self._check()
         self._queries: dict[str, Tensor] = {}
+        self._averages: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._seen: dict[str, _Seen] = {}
-        self._absorbed: dict[str, tuple[Tensor, Tensor | None] | None] = {}
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """All streams' layers."""
+        return [stream.attention for stream in self.streams.values()]
 
     def _check(self) -> None:
+        for stream in self.streams.values():
+            check_projections(stream.query, stream.key, heads_of(stream.attention), stream.path)
+        if len({id(stream.query.weight) for stream in self.streams.values()}) < len(self.streams):
+            raise AttachError(f"Expected a query projection for each stream, but {self.path} share one; untie them.")
         widths = {
-            name: (stream.query.out_features, stream.key.out_features, heads_of(stream.attention))
-            for name, stream in self.streams.items()
+            name: (stream.query.out_features, heads_of(stream.attention)) for name, stream in self.streams.items()
         }
-        if len(set(widths.values())) > 1 or any(query != key for query, key, _ in widths.values()):
+        if len(set(widths.values())) > 1:
             raise AttachError(f"Expected streams of one width and number of heads, but got {widths}.")
         if self.scope != "query":
             raise AttachError("Expected scope='query' for streams: their class rows rotate together.")
@@ -97,14 +105,16 @@ class StreamSite(Site):
             ]
 
     def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Remember tokens and mask of a layer that never projects its keys."""
+        """Forget the last forward; average the tokens of a layer that never projects its keys."""
         self._queries.pop(name, None)
+        self._averages.pop(name, None)
         self._seen.pop(name, None)
-        self._absorbed[name] = None
-        if hasattr(type(module), "absorbed_arguments"):
+        if self.rollingq.is_observing and hasattr(type(module), "absorbed_arguments"):
             sequence_name, mask_name = cast(Any, module).absorbed_arguments
             given = self.bind(module, args, kwargs)
-            self._absorbed[name] = (given[sequence_name], given.get(mask_name))
+            average, is_present = self._average(name, given[sequence_name], given.get(mask_name))
+            key = self.streams[name].key
+            self._averages[name] = (nn.functional.linear(average, key.weight, key.bias).detach(), is_present)
 
     def _on_query(
         self, name: str, index: int, _module: nn.Module, _args: tuple[Any, ...], output: Tensor
@@ -117,23 +127,23 @@ class StreamSite(Site):
             turned = torch.cat([attachment.rotate(queries[:, CLASS_ROW], index=index), queries[:, 1:]], dim=1)
         if attachment.is_observing:
             self._queries[name] = turned.detach()[:, 0].clone()
-            absorbed = self._absorbed[name]
-            if absorbed is not None:
-                self._report(name, *self._average(name, *absorbed))
+            self._report(name)
         return None if turned is queries else turned.reshape(output.shape)
 
     def _on_key(self, name: str, _module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-        if self.rollingq.is_observing and self._absorbed[name] is None:
-            self._check_length(name, output)
-            self._report(name, output.detach().mean(1), None)
+        if self.rollingq.is_observing and name not in self._averages and name not in self._seen:
+            self._averages[name] = self._average(name, output, None)
+            self._report(name)
 
     @torch.no_grad()
     def _average(self, name: str, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the projected average ``[B, D]`` of a stream's tokens, and in which samples there are any."""
+        """Return the average ``[B, D]`` of a stream's real tokens, and in which samples there are any."""
         self._check_length(name, tokens)
-        key = self.streams[name].key
-        average = nn.functional.linear(masked_mean(tokens.detach(), mask), key.weight, key.bias)
-        return average, None if mask is None else mask.any(1)
+        assert self._layout is not None
+        if self._layout.mask is not None:
+            given = self._layout.mask[:, self._layout.spans[name]]
+            mask = given if mask is None else mask & given
+        return masked_mean(tokens.detach(), mask), None if mask is None else mask.any(1)
 
     def _check_length(self, name: str, keys: Tensor) -> None:
         assert self._layout is not None
@@ -143,24 +153,29 @@ class StreamSite(Site):
                 f"{keys.shape[1]}; give tokens=... as they reach this layer."
             )
 
-    def _report(self, name: str, average_key: Tensor, is_present: Tensor | None) -> None:
-        """Keep what a stream showed, and hand all over once every stream has shown its own."""
-        if name not in self._queries:
+    def _report(self, name: str) -> None:
+        """Keep what a stream showed once both are there, and hand all over once every stream has shown its own."""
+        if name not in self._queries or name not in self._averages:
             return
-        self._seen[name] = _Seen(self._queries.pop(name), average_key, is_present)
+        self._seen[name] = _Seen(self._queries.pop(name), *self._averages.pop(name))
         if len(self._seen) < len(self.streams):
             return
         seen = [self._seen.pop(name) for name in self.streams]
+        number = max(len(s.average_key) for s in seen)
         split = self.rollingq.split_heads
-        presence = [s.is_present for s in seen]
-        ones = torch.ones(len(average_key), dtype=torch.bool, device=average_key.device)
         self.rollingq.observe(
             Observation(
-                query=split(torch.stack([s.query.expand(len(average_key), -1) for s in seen], dim=1)),
+                query=split(torch.stack([s.query.expand(number, -1) for s in seen], dim=1)),
                 average_keys=split(torch.stack([s.average_key for s in seen], dim=1)),
-                is_present=None
-                if all(p is None for p in presence)
-                else torch.stack([ones if p is None else p for p in presence], dim=1),
+                is_present=_presence(seen),
                 is_paired=True,
             )
         )
+
+
+def _presence(seen: list[_Seen]) -> Tensor | None:
+    """Return where each sample has each modality, ``[B, M]``; None = everywhere."""
+    if all(s.is_present is None for s in seen):
+        return None
+    every = torch.ones(len(seen[0].average_key), dtype=torch.bool, device=seen[0].average_key.device)
+    return torch.stack([every if s.is_present is None else s.is_present for s in seen], dim=1)

@@ -47,6 +47,7 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "B L"] | None = None,
         *,
         is_causal: bool = False,
+        offset: int | Tensor | None = None,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H L"] | None]:
         """Return attended queries ``[B, Q, D]`` and, with one query a sample, its softmax weights ``[B, H, L]``.
 
@@ -54,11 +55,13 @@ class Attention(nn.Module):
             queries: What asks, ``[B, Q, D]``; one row ``[1, 1, D]`` may be shared by all samples.
             context: What is attended to, ``[B, L, D]``.
             mask: True at real positions of the context, ``[B, L]``; a sample without any gets zeros.
-            is_causal: Whether query i sees only positions up to i (aligned at the last, if Q != L).
+            is_causal: Whether query i sees only positions up to i + offset.
+            offset: One number, or one a sample ``[B]``; ``|L - Q|`` if None, as in MulT.
         """
         if queries.shape[1] == 1 and not self.is_plain and not is_causal:
             return self._absorbed(queries[:, 0], context, mask)
-        return self._projected(queries, context, mask, is_causal)
+        past = (abs(context.shape[1] - queries.shape[1]) if offset is None else offset) if is_causal else None
+        return self._projected(queries, context, mask, past)
 
     def _absorbed(self, query: Tensor, context: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         attended, weights = absorbed_attention(
@@ -74,7 +77,7 @@ class Attention(nn.Module):
         return self.dropout(self.output(attended)).unsqueeze(1), weights
 
     def _projected(
-        self, queries: Tensor, context: Tensor, mask: Tensor | None, is_causal: bool
+        self, queries: Tensor, context: Tensor, mask: Tensor | None, past: int | Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         if mask is not None:  # What stands in padding counts as nothing, even NaN.
             context = torch.where(mask.unsqueeze(-1), context, 0.0)
@@ -82,7 +85,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in (self.query(queries), self.key(context), self.value(context))
         )
-        seen = _seen(queries.shape[1], context, mask, is_causal)
+        seen = _seen(queries.shape[1], context, mask, past)
         dropout = self.attention_dropout if self.training else 0.0
         attended = scaled_dot_product_attention(q.expand(len(k), -1, -1, -1), k, v, seen, dropout)
         if seen is not None:  # A query that sees nothing gets zeros, never NaN.
@@ -90,13 +93,16 @@ class Attention(nn.Module):
         return self.dropout(self.output(attended.transpose(1, 2).flatten(2))), None
 
 
-def _seen(num_queries: int, context: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
-    """Return which positions each query sees, ``[B or 1, 1, Q or 1, L]``, or None if all see all."""
+def _seen(num_queries: int, context: Tensor, mask: Tensor | None, past: int | Tensor | None) -> Tensor | None:
+    """Return which positions each query sees, ``[B or 1, 1, Q or 1, L]``, or None if all see all.
+
+    With ``past``, query i sees positions up to i + past.
+    """
     seen = None if mask is None else mask[:, None, None]
-    if not is_causal:
+    if past is None:
         return seen
-    length = context.shape[1]
-    earlier = context.new_ones(num_queries, length, dtype=torch.bool).tril(abs(length - num_queries))[None, None]
+    ends = torch.arange(num_queries, device=context.device) + torch.as_tensor(past, device=context.device).view(-1, 1)
+    earlier = (torch.arange(context.shape[1], device=context.device) <= ends.unsqueeze(-1)).unsqueeze(1)
     return earlier if seen is None else earlier & seen
 
 
@@ -124,6 +130,7 @@ class ResidualAttention(nn.Module):
         context: Float[Tensor, "B C D"] | None = None,
         rows: slice = slice(None),
         is_causal: bool = False,
+        offset: int | Tensor | None = None,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H C"] | None]:
         """Return the chosen rows after attention, and their weights if there is one row a sample.
 
@@ -132,11 +139,15 @@ class ResidualAttention(nn.Module):
             mask: True at real positions of what is attended to.
             context: What is attended to; the tokens themselves if None.
             rows: Which rows are needed.
-            is_causal: See :class:`Attention`.
+            is_causal: See :class:`Attention`; the chosen rows keep their place in time.
+            offset: See :class:`Attention`.
         """
         normed = self.norm(tokens) if self.is_pre_norm else tokens
         seen = normed if context is None else self.norm(context) if self.is_pre_norm else context
-        attended, weights = self.attention(normed[:, rows], seen, mask, is_causal=is_causal)
+        if offset is None:
+            offset = abs(seen.shape[1] - tokens.shape[1])
+        past = offset + rows.indices(tokens.shape[1])[0]
+        attended, weights = self.attention(normed[:, rows], seen, mask, is_causal=is_causal, offset=past)
         summed = tokens[:, rows] + attended
         return (summed if self.is_pre_norm else self.norm(summed)), weights
 
@@ -202,9 +213,10 @@ class Block(nn.Module):
         context: Float[Tensor, "B C D"] | None = None,
         rows: slice = slice(None),
         is_causal: bool = False,
+        offset: int | Tensor | None = None,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B H C"] | None]:
         """Return the chosen rows after the block; the arguments are those of :class:`ResidualAttention`."""
-        attended, weights = self.attend(tokens, mask, context=context, rows=rows, is_causal=is_causal)
+        attended, weights = self.attend(tokens, mask, context=context, rows=rows, is_causal=is_causal, offset=offset)
         return self.feed_forward(attended), weights
 
 

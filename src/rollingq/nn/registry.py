@@ -101,6 +101,4 @@ def check_fusion(name: str, modalities: tuple[str, ...]) -> None:
         raise ConfigError(f"Expected {card.need} for {name!r}, but got {', '.join(modalities) or 'none'}.")
     taken = [m for m in modalities if "." in m or hasattr(nn.ModuleDict, m)]
     if taken:
-        raise ConfigError(
-            f"Expected modality names that can name modules, but got {', '.join(taken)}; rename them."
-        )
+        raise ConfigError(f"Expected modality names that can name modules, but got {', '.join(taken)}; rename them.")

@@ -33,9 +33,9 @@ def layer_norm(norm: Any, rows: Any) -> Array:
     return scaled * as_array(norm.weight) + as_array(norm.bias)
 
 
-def rows_seeing(real: Any, num_queries: int, *, is_causal: bool = False) -> list[list[bool]]:
-    """Return which keys each query sees: the real ones, and with causality only those up to ``i + |L - Q|``."""
-    offset = abs(len(real) - num_queries)
+def rows_seeing(real: Any, num_queries: int, *, is_causal: bool = False, offset: int | None = None) -> list[list[bool]]:
+    """Return which keys each query sees: the real ones, and with causality only those up to ``i + offset``."""
+    offset = abs(len(real) - num_queries) if offset is None else offset
     return [[bool(r) and (not is_causal or j <= i + offset) for j, r in enumerate(real)] for i in range(num_queries)]
 
 

@@ -45,7 +45,8 @@ def of_mult(fusion: Any, sample: Sample, real: Real) -> Array:
             if source == target:
                 continue
             stream = embedded[target]
-            allowed = rows_seeing(real[source], len(stream), is_causal=fusion.is_causal)
+            offset = abs(int(sum(real[source])) - int(sum(real[target])))
+            allowed = rows_seeing(real[source], len(stream), is_causal=fusion.is_causal, offset=offset)
             for block in fusion.cross[f"{target}_from_{source}"]:
                 stream = oracle.block(block, stream, embedded[source], allowed, "relu")
             found.append(layer_norm(fusion.cross_norm[f"{target}_from_{source}"], stream))

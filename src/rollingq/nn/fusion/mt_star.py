@@ -85,7 +85,7 @@ class VanillaMTStar(Fusion):
 
 
 def active_blocks(phases: Sequence[int], epoch: int, epochs: int) -> int:
-    """Return how many blocks take part in an epoch.
+    """Return how many blocks take part in an epoch; every phase gets an epoch if there are enough of them.
 
     Args:
         phases: Relative length of each phase.
@@ -95,8 +95,12 @@ def active_blocks(phases: Sequence[int], epoch: int, epochs: int) -> int:
     Example:
         >>> [active_blocks([10, 20], epoch, 30) for epoch in (0, 9, 10, 29)]
         [1, 1, 2, 2]
-        >>> [active_blocks([1, 2], epoch, 2) for epoch in (0, 1)]
-        [1, 2]
+        >>> [active_blocks([9, 1], epoch, 3) for epoch in range(3)]
+        [1, 1, 2]
     """
-    ends = [round(epochs * sum(phases[: i + 1]) / sum(phases)) for i in range(len(phases) - 1)]
-    return 1 + sum(epoch >= end for end in ends)
+    number, total, end, active = len(phases), sum(phases), 0, 1
+    for i in range(1, number):
+        share = (2 * epochs * sum(phases[:i]) + total) // (2 * total)  # Rounded, halves up.
+        end = share if epochs < number else min(max(share, end + 1), epochs - (number - i))
+        active += epoch >= end
+    return active

@@ -2,7 +2,7 @@
 
 import math
 from itertools import permutations
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,8 +97,11 @@ class MulT(Fusion):
         found = []
         for source in (name for name in self.modalities if name != target):
             stream = embedded[target]
+            # As in MulT, but of the real lengths: more padding must change nothing.
+            offset = abs(_length(embedded[source], masks.get(source)) - _length(stream, masks.get(target)))
+            asked = {"context": embedded[source], "is_causal": self.is_causal, "offset": offset}
             for block in _layers(self.cross[_pair(target, source)]):
-                stream, _ = block(stream, masks.get(source), context=embedded[source], is_causal=self.is_causal)
+                stream, _ = block(stream, masks.get(source), **asked)
             found.append(self.cross_norm[_pair(target, source)](stream))
         return torch.cat(found, dim=-1)
 
@@ -108,13 +111,12 @@ class MulT(Fusion):
         stream = _embed(stream)
         for block in blocks:
             stream, _ = block(stream, mask, is_causal=self.is_causal)
+        asking = _last_step(stream, mask)  # It sees all that is real, causal or not.
         if self.is_plain:
-            stream, _ = last(stream, mask, is_causal=self.is_causal)
-            step = _last_step(stream, mask)
-        else:  # The last real step sees all that is real, causal or not.
-            step, _ = last(_last_step(stream, mask), mask, context=stream)
+            asking = torch.cat([asking, stream], dim=1)
+        step, _ = last(asking, mask, context=stream)
         read: Tensor = self.memory_norm[_of(name)](step[:, 0])
-        return read
+        return read if mask is None else torch.where(mask.any(1, keepdim=True), read, 0.0)
 
     def _read_joint(self, streams: dict[str, Tensor], masks: ModalityMasks) -> tuple[Tensor, Tensor | None]:
         """Return the class token after the joint memory, and the last block's attention weights."""
@@ -149,6 +151,11 @@ def _embed(tokens: Tensor) -> Tensor:
     angles = torch.arange(1, length + 1, device=tokens.device).unsqueeze(1) * rates
     positions = torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
     return math.sqrt(dim) * tokens + positions.to(tokens.dtype)
+
+
+def _length(stream: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
+    """Return the number of real positions: one number, or one a sample ``[B]``."""
+    return stream.shape[1] if mask is None else mask.sum(1)
 
 
 def _last_step(stream: Tensor, mask: Tensor | None) -> Tensor:
