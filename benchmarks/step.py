@@ -43,7 +43,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> Tensor:
 def plain_encoder(encoder: Any, images: Tensor) -> Tensor:  # noqa: ANN401
     """Return the tokens of a timm ViT, its blocks written out."""
     vit = encoder.model
-    patches = vit.patch_embed(images)
+    height, width = vit.patch_embed.img_size
+    patches = vit.patch_embed(images[..., :height, :width])
     tokens = torch.cat([vit.cls_token.expand(len(images), -1, -1), patches], dim=1) + vit.pos_embed
     for block in vit.blocks:
         q, k, v = block.attn.qkv(block.norm1(tokens)).chunk(3, dim=-1)

@@ -101,6 +101,26 @@ def search_choice(name: str) -> str:
     )
 
 
+def complexity_table() -> str:
+    """Return the counts beside the paper's Table 4."""
+    rows = [
+        "| method | parameters, M (paper) | GMACs of 128 samples (paper) | all parameters, M | true GFLOPs a sample |",
+        "|---|---|---|---|---|",
+    ]
+    for row in read("complexity")["rows"]:
+        paper = row["paper"]
+        counted = f"{row['thop_parameters'] / 1e6:.2f} ({paper['parameters']:.2f})"
+        macs = f"{row['thop_macs'] / 1e9:.2f} ({paper['macs']:.2f})"
+        rows.append(f"| {row['title']} | {counted} | {macs} | {row['parameters'] / 1e6:.2f} | {row['flops'] / 1e9:.2f} |")
+    return "\n".join(["", *rows, ""])
+
+
+def step_speed() -> str:
+    """Return how much faster a step is than the straightforward form, with quartiles."""
+    low, high = read("step")["ratio_quartiles"]
+    return f"{read('step')['ratio_median']:.2f} (quartiles {low:.2f} to {high:.2f})"
+
+
 FILLS: dict[str, Callable[[], str]] = {
     "demo.table": lambda: comparison_table("demo"),
     "demo.differences": lambda: difference_lines("demo"),
@@ -111,6 +131,9 @@ FILLS: dict[str, Callable[[], str]] = {
     "utd_mhad.table": lambda: comparison_table("utd_mhad"),
     "utd_mhad.differences": lambda: difference_lines("utd_mhad"),
     "fusion.speed": fusion_speed,
+    "complexity.table": complexity_table,
+    "step.speed": step_speed,
+    "step.peak": lambda: f"{100 * read('step')['share_of_peak']:.0f}",
     "overhead": overhead,
     "search.av_digits": lambda: search_choice("search_av_digits"),
     "search.utd_mhad": lambda: search_choice("search_utd_mhad_inertial_depth"),
