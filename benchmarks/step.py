@@ -103,6 +103,15 @@ def matmul_peak() -> float:
     return best
 
 
+def matmul_ms(step: Callable[[], Losses]) -> float:
+    """Return the milliseconds that a step spends in matrix products and convolutions, which no form can leave out."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    names = ("aten::mm", "aten::addmm", "aten::mkldnn_convolution", "aten::convolution_backward")
+    total: float = sum(event.self_cpu_time_total for event in profile.key_averages() if event.key in names)
+    return total / 1e3
+
+
 def step_flops() -> int:
     """Return the FLOPs of our forward and backward, counted; attention included."""
     from rollingq.evaluation.counting import count_flops
@@ -126,7 +135,9 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     difference = largest_difference()
     assert difference < 1e-4, difference
-    result = paired_ratio(make_step(True)[1], make_step(False)[1], rounds=12, warmup=2)
+    ours = make_step(False)[1]
+    result = paired_ratio(make_step(True)[1], ours, rounds=12, warmup=2)
+    products = matmul_ms(ours)
     peak, flops = matmul_peak(), step_flops()
     write_result(
         "step",
@@ -138,6 +149,8 @@ def main() -> None:
             "matmul_peak_gflops": peak / 1e9,
             "share_of_peak": flops / (result["second_ms"] / 1e3) / peak,
             **result,
+            "matmul_ms": products,
+            "ratio_if_all_but_matmuls_were_free": result["first_ms"] / products,
         },
     )
 

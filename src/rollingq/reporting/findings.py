@@ -30,6 +30,9 @@ from rollingq.reporting.text import (
 STARVED_GAP = 0.05
 """An encoder is called starved when its probe is this far below its modality trained alone."""
 
+MAX_NAMED = 5
+"""Most methods named in one sentence about an encoder: those in which it is starved the most."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -144,7 +147,11 @@ def encoder_finding(comparison: Comparison) -> Finding | None:
 
 def _starved(modality: str, gaps: list[tuple[str, str, float, float]]) -> str:
     mine = [gap for gap in gaps if gap[0] == modality]
-    inside = joined([f"{percent(probe)} inside {clean(method)}" for _, method, _, probe in mine])
+    shown = mine if len(mine) <= MAX_NAMED else sorted(mine, key=lambda gap: gap[3])[:MAX_NAMED]
+    told = [f"{percent(probe)} inside {clean(method)}" for _, method, _, probe in shown]
+    inside = joined(
+        told + ([f"less than alone inside {len(mine) - len(shown)} more"] if len(mine) > len(shown) else [])
+    )
     return f"The {clean(modality)} encoder is starved: {percent(mine[0][2])} alone, but a probe reads {inside}."
 
 
