@@ -110,6 +110,13 @@ def test_positions_of_another_grid(
     assert ours.load_report.loaded == 5 + BLOCK
 
 
+def test_positions_of_a_model_that_takes_frames_one_by_one(tmp_path: Path) -> None:
+    name = "vit_tiny_r_s16_p8_224"
+    timms = original(name, num_classes=0, img_size=64)
+    ours = built(saved(timms, tmp_path / "w.safetensors"), (3, 3, 64, 96), name)
+    assert torch.equal(ours.model.pos_embed, resample_abs_pos_embed(timms.pos_embed, [2, 3]))
+
+
 def test_a_model_of_the_same_form_is_taken_as_it_is(tmp_path: Path) -> None:
     for name in (TINY, "resnet18"):
         first = built(None, (3, 2, 32, 48), name, depth=2)
