@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rollingq.config import EncoderConfig
 from rollingq.errors import ConfigError
 from rollingq.nn.encoders.image import ImageEncoder, build_image_encoder
+from rollingq.nn.encoders.pretrained import load_pretrained
 
 TINY, WIDTH, BLOCK = "vit_tiny_patch16_224", 192, 12
 """A block has 12 tensors; around them stand cls_token, pos_embed, patch_embed (2) and norm (2)."""
@@ -115,6 +116,18 @@ def test_positions_of_a_model_that_takes_frames_one_by_one(tmp_path: Path) -> No
     timms = original(name, num_classes=0, img_size=64)
     ours = built(saved(timms, tmp_path / "w.safetensors"), (3, 3, 64, 96), name)
     assert torch.equal(ours.model.pos_embed, resample_abs_pos_embed(timms.pos_embed, [2, 3]))
+
+
+def test_positions_of_an_unknown_grid_are_not_guessed(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.patch_embed, model.pos_embed = nn.Identity(), nn.Parameter(torch.zeros(1, 4, 8))
+    path = tmp_path / "w.safetensors"
+    save_file({"pos_embed": torch.ones(1, 8, 8)}, path)
+    with pytest.raises(
+        ConfigError, match=r"'pos_embed' of shape \[1, 4, 8\] in .* \[1, 8, 8\], which cannot be adapted"
+    ):
+        load_pretrained(model, "a model", str(path))
+    assert (model.pos_embed == 0).all()
 
 
 def test_a_model_of_the_same_form_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class MulT(Fusion):
             stream, _ = block(stream, mask, is_causal=self.is_causal)
         asking = _last_step(stream, mask)  # It sees all that is real, causal or not.
         if self.is_plain:
-            asking = torch.cat([asking, stream], dim=1)
+            asking = torch.cat([asking, stream[:, :-1]], dim=1)  # As many rows as there are steps.
         step, _ = last(asking, mask, context=stream)
         read: Tensor = self.memory_norm[_of(name)](step[:, 0])
         return read if mask is None else torch.where(mask.any(1, keepdim=True), read, 0.0)
