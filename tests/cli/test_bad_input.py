@@ -28,7 +28,7 @@ CASES = {
     "no such block": (["compare", "--methods", "joint:5"], "joint:N with N from 2 to encoder.num_layers=2"),
     "streams": (["compare", "--methods", "mult+rollingq", "--rollingq.scope", "all_queries"], "scope query"),
     "heads": (["compare", "--encoder.dim", "10"], "num_heads=4 divides"),
-    "reading": (["compare", "--fusion.mult.memory", "jont"], "one of 'streams', 'joint'"),
+    "reading": (["compare", "--fusion.mult.memory", "jiont"], "one of 'streams', 'joint'"),
     "phases": (["compare", "--fusion.mt_star.phases", "[0, 3]"], "phases to be whole numbers >= 1"),
     "alpha": (["compare", "--balancing.ogm.alpha", "-1"], "alpha to be a number > 0"),
     "missing configuration": (["compare", "--config", "no.yaml"], "no.yaml"),

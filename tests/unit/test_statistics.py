@@ -34,7 +34,7 @@ def part(seen: Observation, index: slice | Tensor) -> Observation:
 
 def assert_same(found: Means, expected: Means, tolerance: float = 1e-12) -> None:
     assert found.num_samples == expected.num_samples
-    for name in ("query", "average_keys", "cosines"):
+    for name in ("queries", "average_keys", "cosines"):
         assert torch.allclose(getattr(found, name), getattr(expected, name), atol=tolerance), name
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_key_is_left_out_of_its_own_mean_and_counted(bad: float) -> No
     without = means_of(part(seen, torch.tensor([0, 2, 3, 4])))
     assert found.num_samples == [4, 5, 5]
     assert torch.allclose(found.average_keys[:, 0], without.average_keys[:, 0])
-    assert torch.allclose(found.query, seen.query[:, 0].mean(0))
+    assert torch.allclose(found.queries[:, 0], seen.query[:, 0].mean(0))
 
 
 def test_a_missing_modality_is_left_out_of_its_own_mean_only() -> None:
@@ -93,7 +93,7 @@ def test_a_missing_modality_is_left_out_of_its_own_mean_only() -> None:
     without, whole = means_of(part(seen, torch.tensor([0, 2, 3, 4]))), means_of(seen)
     assert found.num_samples == [4, 5, 5]
     assert torch.allclose(found.cosines, torch.cat([without.cosines[:, :1], whole.cosines[:, 1:]], 1))
-    assert torch.allclose(found.query, whole.query)
+    assert torch.allclose(found.queries[:, 0], whole.queries[:, 0])
 
 
 def test_a_sample_without_any_modality_does_not_count() -> None:
