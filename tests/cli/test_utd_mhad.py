@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rollingq.training.methods import parse_methods
+
 DATA = Path(os.environ.get("ROLLINGQ_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "utd_mhad"
-TINY = ["--epochs", "1", "--encoder.dim", "16", "--encoder.num_layers", "1", "--workers", "0", "--rollingq.beta", "0"]
+TINY = ["--epochs", "1", "--encoder.dim", "16", "--encoder.num_layers", "2", "--workers", "0", "--rollingq.beta", "0"]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="UTD-MHAD is neither in $ROLLINGQ_DATA nor in ../shared/data")
@@ -34,6 +36,26 @@ def test_prepare_then_compare(
     rotated = comparison["runs"][-1]
     assert rotated["num_rotations"] == 1
     assert set(rotated["attention"]["score"]) == set(names)
+    assert (tmp_path / "runs" / "utd_mhad" / "report.html").is_file()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="UTD-MHAD is neither in $ROLLINGQ_DATA nor in ../shared/data")
+def test_every_system_goes_through(
+    main_in: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main_in("data", "prepare", "utd_mhad", "--root", str(DATA), "--out", "prepared", "--json") == 0
+    capsys.readouterr()
+    arguments = ["--data", "utd_mhad", "--methods", "all", "--seeds", "1", "--train.batch_size", "256", *TINY, "--json"]
+    assert main_in("compare", *arguments) == 0
+    out, err = capsys.readouterr()
+    left = (
+        "film needs exactly two modalities",
+        "gated needs exactly two modalities",
+        "mmml needs exactly two modalities",
+    )
+    assert all(f"Left out: {reason}." in err for reason in left)
+    found = [run["method"] for run in json.loads(out)["runs"]]
+    assert found == [m.name for m in parse_methods(["all"], ["inertial", "depth", "skeleton"])]
     assert (tmp_path / "runs" / "utd_mhad" / "report.html").is_file()
 
 
