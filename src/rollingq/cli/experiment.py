@@ -73,7 +73,7 @@ def say_pretrained(options: Options, data: MultimodalData) -> None:
         )
     for name, report in reports.items():
         print(f"{name}: {report or 'sequence encoder, starts at random'}", file=sys.stderr)
-    print("fusion: starts at random", file=sys.stderr)
+    print("fusion: starts at random; blocks of mbt and joint take up deeper blocks of the weights", file=sys.stderr)
 
 
 def prepare_folder(options: Options) -> None:

@@ -11,7 +11,9 @@ from rollingq.catalogue import own_blocks
 from rollingq.config import EncoderConfig, FusionConfig
 from rollingq.errors import ConfigError, unknown_name
 from rollingq.nn.classifier import MultimodalClassifier
-from rollingq.nn.encoders import build_encoder
+from rollingq.nn.continued import continue_blocks, is_continuable
+from rollingq.nn.encoders import Encoder, build_encoder
+from rollingq.nn.encoders.pretrained import read_weights
 from rollingq.nn.fusion import (
     JMT,
     MBT,
@@ -89,7 +91,23 @@ def build_model(
     if name == "joint":
         options |= {"num_layers": encoder.num_layers - depth, "dropout": encoder.dropout}
     head = FUSIONS[name](tuple(shapes), encoder.dim, num_classes, **options)
+    if encoder.pretrained is not None:
+        _continue(head, encoders, encoder.pretrained, depth)
     return MultimodalClassifier(encoders, head, encoder.dim, num_classes)
+
+
+def _continue(head: Fusion, encoders: Mapping[str, Encoder], source: str, depth: int) -> None:
+    """Let blocks that continue pretrained encoders take up their weights, where there are deeper blocks of that width.
+
+    Joint blocks continue the first modality's encoder, the blocks of a stream its own.
+    """
+    for (blocks, norm), encoder in zip(head.continuing_blocks(), encoders.values(), strict=False):
+        report = encoder.load_report
+        if report is None:
+            continue
+        weights = read_weights(report.name, source)
+        if is_continuable(blocks, weights, depth):
+            continue_blocks(blocks, norm, weights, depth)
 
 
 def check_fusion(name: str, modalities: tuple[str, ...]) -> None:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rollingq.nn.encoders.pretrained import LoadReport
+
 
 class Encoder(nn.Module, ABC):
     """Turns one modality's input into tokens ``[B, T, D]``, class token first.
@@ -18,7 +20,7 @@ class Encoder(nn.Module, ABC):
 
     num_tokens: int
     mlp_ratio: int = 4
-    load_report: object | None = None
+    load_report: LoadReport | None = None
 
     @abstractmethod
     def forward(self, inputs: Tensor, mask: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B T D"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rollingq.config import EncoderConfig
 from rollingq.errors import ConfigError, MissingExtraError, nearest
 from rollingq.nn.encoders.base import Encoder
-from rollingq.nn.encoders.pretrained import LoadReport, load_pretrained, reason_of
+from rollingq.nn.encoders.pretrained import load_pretrained, reason_of
 
 ALIASES = {"vit": "vit_base_patch16_224", "resnet18": "resnet18"}
 """Our names -> timm's: the paper's ViT-B/16, and the backbone of its Table 7."""
@@ -82,7 +82,6 @@ class ImageEncoder(Encoder):
         is_stacked: Whether all frames make one image of the model.
     """
 
-    load_report: LoadReport | None = None
     tokens_per_frame: int
     is_stacked: bool
 

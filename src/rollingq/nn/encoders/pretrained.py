@@ -75,7 +75,7 @@ def load_pretrained(model: nn.Module, name: str, source: str, *, frames: int = 1
     Raises:
         ConfigError: If the source cannot be read, nothing in it fits, or a shape cannot be adapted.
     """
-    given = _from_hub(name) if source == HUB else _from_file(Path(source))
+    given = read_weights(name, source)
     own = model.state_dict()
     if "fc_norm.weight" not in own:  # LayerNorm behind timm's pooling stands before the fusion's.
         given = {key.replace("fc_norm.", "norm.") if key.startswith("fc_norm.") else key: given[key] for key in given}
@@ -129,6 +129,15 @@ def _positions(model: Any, given: Tensor, own: Tensor, frames: int) -> Tensor:  
         return given
     one = resample_abs_pos_embed(given, new_size=[rows // frames, columns], num_prefix_tokens=prefix)
     return one if frames == 1 else torch.cat([one[:, :prefix], one[:, prefix:].repeat(1, frames, 1)], dim=1)
+
+
+def read_weights(name: str, source: str) -> Mapping[str, Tensor]:
+    """Return the tensors of timm's hub or of a local file by name.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    return _from_hub(name) if source == HUB else _from_file(Path(source))
 
 
 def _from_hub(name: str) -> Mapping[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rollingq.nn.layers import CLASS_ROW
+from rollingq.nn.layers import CLASS_ROW, Block
 from rollingq.tokens import CLS
 
 ModalityTokens = Mapping[str, Float[Tensor, "B L D"]]
@@ -68,6 +68,10 @@ class Fusion(nn.Module, ABC):
         layers = self.attention_layers
         cls = {} if layers and not isinstance(layers[0], str) else {CLS: 1}
         return {**cls, **{name: num_tokens[name] for name in self.modalities}}
+
+    def continuing_blocks(self) -> list[tuple[list[Block], nn.LayerNorm]]:
+        """Return the blocks that continue the encoders' own, with the LayerNorm behind them; most have none."""
+        return []
 
     @property
     def read_rows(self) -> slice:

@@ -1,5 +1,7 @@
 """Fusion from the n-th block: the last blocks of the encoder run on all modalities' tokens together."""
 
+from typing import cast
+
 from torch import nn
 
 from rollingq.nn.fusion.base import (
@@ -52,6 +54,10 @@ class JointBlocks(Fusion):
     def attention_layers(self) -> tuple[Layers, ...]:
         """The attention of the last block."""
         return (f"blocks.{len(self.blocks) - 1}.attend.attention",)
+
+    def continuing_blocks(self) -> list[tuple[list[Block], nn.LayerNorm]]:
+        """Return the joint blocks."""
+        return [(cast(list[Block], list(self.blocks)), self.norm)]
 
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the class token, and the last block's attention weights ``[B, H, 1 + sum T_m]``."""

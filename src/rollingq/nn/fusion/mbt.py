@@ -49,6 +49,13 @@ class MBT(Fusion):
         self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in modalities})
         self.classifier = nn.Linear(len(modalities) * dim, num_classes)
 
+    def continuing_blocks(self) -> list[tuple[list[Block], nn.LayerNorm]]:
+        """Return every stream's blocks."""
+        layers = cast(list[nn.ModuleDict], list(self.layers))
+        return [
+            ([cast(Block, layer[m]) for layer in layers], cast(nn.LayerNorm, self.norms[m])) for m in self.modalities
+        ]
+
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the concatenated class tokens of all streams."""
         streams = {name: tokens[name] for name in self.modalities}
