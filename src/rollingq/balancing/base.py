@@ -52,3 +52,27 @@ class Balancing(nn.Module):
     def numbers(self) -> dict[str, float]:
         """Return what is logged at the end of an epoch, by name."""
         return {}
+
+
+class Scheduled(Balancing):
+    """A method that acts only in some epochs.
+
+    Args:
+        first_epoch: First epoch in which it acts.
+        last_epoch: Last such epoch; None = the end.
+    """
+
+    def __init__(self, first_epoch: int, last_epoch: int | None) -> None:
+        super().__init__()
+        self._window = first_epoch, last_epoch
+        self._epoch = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it acts in this epoch."""
+        first, last = self._window
+        return first <= self._epoch and (last is None or self._epoch <= last)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rollingq.balancing.base import Balancing
+from rollingq.balancing.base import Scheduled
 from rollingq.config import OGMConfig
 from rollingq.errors import ConfigError
 from rollingq.nn.classifier import ModelOutput
@@ -70,7 +70,7 @@ def modulation_coefficients(scores: Mapping[str, Float[Tensor, ""]], alpha: floa
     return {name: torch.where(rho > 1, 1.0 - torch.tanh(alpha * rho), 1.0) for name, rho in ratios.items()}
 
 
-class OGM(Balancing):
+class OGM(Scheduled):
     """Multiplies the gradients of each modality's own parameters by its coefficient.
 
     Unimodal logits are the fusion's own parts where its logits are a sum (concat, sum); elsewhere the linear
@@ -89,7 +89,7 @@ class OGM(Balancing):
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], config: OGMConfig, *, is_enhanced: bool = False) -> None:
-        super().__init__()
+        super().__init__(config.first_epoch, config.last_epoch)
         if len(modules) < 2:
             raise ConfigError(f"Expected at least two modalities to balance, but got {', '.join(modules) or 'none'}.")
         self.config = config
@@ -98,17 +98,6 @@ class OGM(Balancing):
         self._parameters_of = {
             name: [p for p in module.parameters() if p.ndim >= config.min_ndim] for name, module in modules.items()
         }
-        self._epoch = 0
-
-    @property
-    def is_active(self) -> bool:
-        """Whether this epoch's gradients are modulated."""
-        last = self.config.last_epoch
-        return self.config.first_epoch <= self._epoch and (last is None or self._epoch <= last)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Remember the epoch."""
-        self._epoch = epoch
 
     @torch.no_grad()
     def extra_loss(self, output: ModelOutput, labels: Int[Tensor, " B"]) -> None:

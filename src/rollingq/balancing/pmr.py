@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rollingq.balancing.base import Balancing, TrainingPass
+from rollingq.balancing.base import Scheduled, TrainingPass
 from rollingq.config import PMRConfig
 from rollingq.nn.classifier import ModelOutput
 
@@ -73,7 +73,7 @@ def prototype_cross_entropy(
     return loss, (logs.detach().exp() * is_known).sum()
 
 
-class PMR(Balancing):
+class PMR(Scheduled):
     """Adds the prototype cross-entropy of the modality that lags (PCE; the entropy term PER is not in public code).
 
     Prototypes are class means over the first batches of a pass, before training and after each epoch, smoothed
@@ -95,27 +95,16 @@ class PMR(Balancing):
     num_updates: Tensor
 
     def __init__(self, modalities: Sequence[str], num_classes: int, dim: int, config: PMRConfig) -> None:
-        super().__init__()
+        super().__init__(config.first_epoch, config.last_epoch)
         self.modalities, self.num_classes, self.config = tuple(modalities), num_classes, config
         self.register_buffer("prototypes", torch.zeros(len(self.modalities), num_classes, dim))
         self.register_buffer("is_seen", torch.zeros(len(self.modalities), num_classes, dtype=torch.bool))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
-        self._epoch = 0
-
-    @property
-    def is_active(self) -> bool:
-        """Whether this epoch has the prototype loss."""
-        last = self.config.last_epoch
-        return self.config.first_epoch <= self._epoch and (last is None or self._epoch <= last)
 
     def start_training(self, training_pass: TrainingPass) -> None:
         """Compute the first prototypes, unless a checkpoint brought some."""
         if not int(self.num_updates):
             self._update(training_pass(self.config.fraction))
-
-    def start_epoch(self, epoch: int) -> None:
-        """Remember the epoch."""
-        self._epoch = epoch
 
     def end_epoch(self, training_pass: TrainingPass) -> None:
         """Renew the prototypes."""
