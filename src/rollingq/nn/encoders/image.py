@@ -166,10 +166,11 @@ class VisionTransformerEncoder(ImageEncoder):
     def _encode(self, images: Tensor, mask: Tensor | None) -> Tensor:
         tall = images[..., : self.height, :].transpose(1, 2).flatten(2, 3)
         tokens = self.model.forward_features(tall, attn_mask=None if mask is None else self._unseen(mask).to(tall))
-        patches = self.project(tokens[:, self.model.num_prefix_tokens :])
-        if self.model.cls_token is None:
-            return self._with_mean(patches, mask)
-        return torch.cat([self.project(tokens[:, :1]), patches], dim=1)
+        prefix, has_class = self.model.num_prefix_tokens, self.model.cls_token is not None
+        if has_class and prefix > 1:  # Behind the class token: registers or a distillation token.
+            tokens = torch.cat([tokens[:, :1], tokens[:, prefix:]], dim=1)
+        projected: Tensor = self.project(tokens if has_class else tokens[:, prefix:])
+        return projected if has_class else self._with_mean(projected, mask)
 
     def _unseen(self, mask: Tensor) -> Tensor:
         """Return 0 at keys that are seen and -inf at those of masked frames; the prefix is always seen."""
