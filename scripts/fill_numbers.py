@@ -134,6 +134,7 @@ FILLS: dict[str, Callable[[], str]] = {
     "fusion.speed": fusion_speed,
     "complexity.table": complexity_table,
     "step.speed": step_speed,
+    "step.bound": lambda: f"{read('step')['ratio_if_all_but_matmuls_were_free']:.2f}",
     "step.peak": lambda: f"{100 * read('step')['share_of_peak']:.0f}",
     "overhead": overhead,
     "search.av_digits": lambda: search_choice("search_av_digits"),
