@@ -4,19 +4,12 @@ from typing import cast
 
 from torch import nn
 
-from rollingq.nn.fusion.base import (
-    Fusion,
-    FusionOutput,
-    Layers,
-    ModalityMasks,
-    ModalityTokens,
-    joined,
-    new_class_token,
-)
+from rollingq.nn.fusion.base import Layers
+from rollingq.nn.fusion.blocks import ClassBlocks
 from rollingq.nn.layers import Block
 
 
-class JointBlocks(Fusion):
+class JointBlocks(ClassBlocks):
     """Earlier fusion: blocks 1 .. n-1 are each modality's own, blocks n .. N see ``[cls | modality 1 | ...]``.
 
     Args:
@@ -33,23 +26,6 @@ class JointBlocks(Fusion):
         et al., "Attention Bottlenecks for Multimodal Fusion", NeurIPS 2021.
     """
 
-    def __init__(
-        self,
-        modalities: tuple[str, ...],
-        dim: int,
-        num_classes: int,
-        *,
-        num_layers: int = 1,
-        num_heads: int = 4,
-        dropout: float = 0.1,
-        ratio: int = 4,
-    ) -> None:
-        super().__init__(modalities)
-        self.cls_token = new_class_token(dim)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout, ratio=ratio) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(dim)
-        self.classifier = nn.Linear(dim, num_classes)
-
     @property
     def attention_layers(self) -> tuple[Layers, ...]:
         """The attention of the last block."""
@@ -58,11 +34,3 @@ class JointBlocks(Fusion):
     def continuing_blocks(self) -> list[tuple[list[Block], nn.LayerNorm]]:
         """Return the joint blocks."""
         return [(cast(list[Block], list(self.blocks)), self.norm)]
-
-    def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
-        """Return logits from the class token, and the last block's attention weights ``[B, H, 1 + sum T_m]``."""
-        sequence, mask = joined(self.cls_token, tokens, masks, self.modalities)
-        for block in self.blocks[:-1]:
-            sequence, _ = block(sequence, mask)
-        fused, weights = self.blocks[-1](sequence, mask, rows=self.read_rows)
-        return FusionOutput(self.classifier(self.norm(fused)[:, 0]), weights)

@@ -3,22 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rollingq.errors import ConfigError
-from rollingq.nn.fusion.base import (
-    Fusion,
-    FusionOutput,
-    Layers,
-    ModalityMasks,
-    ModalityTokens,
-    joined,
-    new_class_token,
-)
-from rollingq.nn.layers import Block
+from rollingq.nn.fusion.base import Layers
+from rollingq.nn.fusion.blocks import ClassBlocks
 
 
-class VanillaMTStar(Fusion):
+class VanillaMTStar(ClassBlocks):
     """Blocks of which only the first ``num_active`` take part; the last of them is read out at the class token.
 
     Args:
@@ -43,13 +35,9 @@ class VanillaMTStar(Fusion):
         num_heads: int = 1,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__(modalities)
+        super().__init__(modalities, dim, num_classes, num_layers=len(phases), num_heads=num_heads, dropout=dropout)
         self.phases = tuple(phases)
         self._num_active = len(self.phases)
-        self.cls_token = new_class_token(dim)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout) for _ in self.phases)
-        self.norm = nn.LayerNorm(dim)
-        self.classifier = nn.Linear(dim, num_classes)
 
     @property
     def attention_layers(self) -> tuple[Layers, ...]:
@@ -67,13 +55,10 @@ class VanillaMTStar(Fusion):
             raise ConfigError(f"Expected 1 to {len(self.blocks)} active blocks, but got {number}.")
         self._num_active = number
 
-    def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
-        """Return logits from the last active block's class token, and its attention weights ``[B, H, 1 + sum T_m]``."""
-        sequence, mask = joined(self.cls_token, tokens, masks, self.modalities)
-        for block in self.blocks[: self.num_active - 1]:
-            sequence, _ = block(sequence, mask)
-        fused, weights = self.blocks[self.num_active - 1](sequence, mask, rows=self.read_rows)
-        return FusionOutput(self.classifier(self.norm(fused)[:, 0]), weights)
+    @property
+    def num_blocks_used(self) -> int:
+        """The active blocks."""
+        return self._num_active
 
     def get_extra_state(self) -> Tensor:
         """Return the number of active blocks: a checkpoint of an early phase comes back as it was."""
