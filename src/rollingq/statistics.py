@@ -91,7 +91,8 @@ class KeyStatistics:
     def add(self, seen: Observation) -> None:
         """Add one forward's samples."""
         self._pending.append(seen)
-        if len(self._pending) >= self.FLUSH_EVERY or seen.query.shape[1] > 1:  # Many rows: do not hold them.
+        has_many_rows = seen.query.shape[1] > 1 and not seen.is_paired
+        if len(self._pending) >= self.FLUSH_EVERY or has_many_rows:  # Many rows: do not hold them.
             self._flush()
 
     @torch.no_grad()

@@ -44,8 +44,7 @@ def _of_data(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     from rollingq.data.registry import load
 
     data = load(options.data, dir=options.dir, modalities=options.modalities)
-    shapes = {name: spec.shape for name, spec in data.modalities.items()}
-    return data.name, [_subject(method, options, shapes, len(data.classes)) for method in methods], options.json
+    return data.name, [_subject(method, options, data.shapes, len(data.classes)) for method in methods], options.json
 
 
 def _subject(method: Method, options: Options, shapes: dict[str, tuple[int, ...]], num_classes: int) -> Subject:

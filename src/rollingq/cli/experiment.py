@@ -64,8 +64,8 @@ def say_pretrained(options: Options, data: MultimodalData) -> None:
     from rollingq.errors import ConfigError
     from rollingq.nn.encoders import build_encoder
 
-    shapes = {name: spec.shape for name, spec in data.modalities.items()}
-    reports = {name: build_encoder(name, shape, options.settings.encoder).load_report for name, shape in shapes.items()}
+    encoders = {name: build_encoder(name, shape, options.settings.encoder) for name, shape in data.shapes.items()}
+    reports = {name: encoder.load_report for name, encoder in encoders.items()}
     if not any(reports.values()):
         raise ConfigError(
             "Expected an encoder of timm for --pretrained, but all modalities have sequence encoders, which have no "

@@ -54,3 +54,8 @@ class MultimodalData:
     splits: Mapping[str, Split]
     manifest: Mapping[str, Any]
     """Source, licence, recipe, checksums, counts, skipped recordings: what the report prints."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Modality -> shape of one sample's input."""
+        return {name: spec.shape for name, spec in self.modalities.items()}

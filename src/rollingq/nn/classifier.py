@@ -1,7 +1,7 @@
 """MultimodalClassifier: one encoder a modality, a fusion, and linear probes that show what each encoder knows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float
@@ -20,8 +20,8 @@ class ModelOutput(FusionOutput):
         probes: Modality -> logits of the probe on its detached class token, ``[B, C]``.
     """
 
-    features: Mapping[str, Float[Tensor, "B D"]] = None  # type: ignore[assignment]
-    probes: Mapping[str, Float[Tensor, "B C"]] = None  # type: ignore[assignment]
+    features: Mapping[str, Float[Tensor, "B D"]] = field(default_factory=dict)
+    probes: Mapping[str, Float[Tensor, "B C"]] = field(default_factory=dict)
 
 
 class MultimodalClassifier(nn.Module):

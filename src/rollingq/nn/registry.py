@@ -101,13 +101,11 @@ def _continue(head: Fusion, encoders: Mapping[str, Encoder], source: str, depth:
 
     Joint blocks continue the first modality's encoder, the blocks of a stream its own.
     """
-    for (blocks, norm), encoder in zip(head.continuing_blocks(), encoders.values(), strict=False):
-        report = encoder.load_report
-        if report is None:
-            continue
-        weights = read_weights(report.name, source)
-        if is_continuable(blocks, weights, depth):
-            continue_blocks(blocks, norm, weights, depth)
+    streams = [(*part, e.load_report) for part, e in zip(head.continuing_blocks(), encoders.values(), strict=False)]
+    weights = {name: read_weights(name, source) for name in {r.name for *_, r in streams if r is not None}}
+    for blocks, norm, report in streams:
+        if report is not None and is_continuable(blocks, weights[report.name], depth):
+            continue_blocks(blocks, norm, weights[report.name], depth)
 
 
 def check_fusion(name: str, modalities: tuple[str, ...]) -> None:

@@ -86,7 +86,8 @@ def run_grid(
     Raises:
         RunError: If runs failed; the others are finished and kept.
     """
-    keys = {job: _key(job, data, settings) for job in jobs}
+    digest = _digest(settings.encoder.pretrained)
+    keys = {job: _key(job, data, settings, digest) for job in jobs}
     results: dict[Job, RunResult] = {}
     for job in jobs:
         cached = _read(out, job, keys[job])
@@ -180,16 +181,25 @@ def _work(job: Job) -> RunResult:
     )
 
 
-def _key(job: Job, data: MultimodalData, settings: Settings) -> str:
+def _key(job: Job, data: MultimodalData, settings: Settings, pretrained: str | None) -> str:
     """Return the hash of everything that decides a run."""
     facts = {
         "version": rollingq.__version__,
         "method": asdict(job.method),
         "seed": job.seed,
         "settings": asdict(settings),
+        "pretrained": pretrained,
         "data": [data.name, sorted(data.modalities), data.manifest],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest(source: str | None) -> str | None:
+    """Return the hash of a file of pretrained weights: another file at the same path is another start."""
+    if source is None or not Path(source).is_file():
+        return None
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(out: Path, job: Job, key: str) -> RunResult | None:

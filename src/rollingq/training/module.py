@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from rollingq.balancing.base import Balancing
 from rollingq.controller import evaluating
 from rollingq.nn.classifier import ModelOutput, MultimodalClassifier
-from rollingq.nn.fusion.mt_star import VanillaMTStar, active_blocks
 from rollingq.training.settings import TrainSettings
 
 
@@ -47,10 +46,8 @@ class MultimodalTask(pl.LightningModule):
             method.start_training(self.training_pass)
 
     def on_train_epoch_start(self) -> None:
-        """Choose the blocks that take part, and tell every method which epoch begins."""
-        if isinstance(self.model.fusion, VanillaMTStar):
-            phases = self.model.fusion.phases
-            self.model.fusion.num_active = active_blocks(phases, self.current_epoch, self.settings.epochs)
+        """Tell the fusion, then every method, which epoch begins."""
+        self.model.fusion.start_epoch(self.current_epoch, self.settings.epochs)
         for method in self._methods:
             method.start_epoch(self.current_epoch)
 
@@ -100,7 +97,7 @@ class MultimodalTask(pl.LightningModule):
         settings = self.settings
         common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
         # Fused: one kernel for all parameters. SGD's needs all of them to start together, which phases do not do.
-        common["fused"] = settings.optimizer != "sgd" or not isinstance(self.model.fusion, VanillaMTStar)
+        common["fused"] = settings.optimizer != "sgd" or not self.model.fusion.is_progressive
         optimizer: torch.optim.Optimizer
         if settings.optimizer == "sgd":
             optimizer = torch.optim.SGD(self.parameters(), momentum=0.9, **common)

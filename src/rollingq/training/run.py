@@ -51,7 +51,7 @@ class Run:
     def __init__(self, method: Method, seed: int, data: MultimodalData, settings: Settings) -> None:
         pl.seed_everything(seed, workers=True, verbose=False)
         self.method, self.seed, self.data, self.settings = method, seed, data, settings
-        shapes = {name: data.modalities[name].shape for name in method.modalities}
+        shapes = {name: data.shapes[name] for name in method.modalities}
         self.model = build_model(method.fusion, shapes, len(data.classes), settings.encoder, settings.fusion)
         self.tokens = self.model.key_lengths
         make = partial(make_balancing, model=self.model, config=settings.balancing)
@@ -107,7 +107,7 @@ def check_models(methods: Sequence[Method], data: MultimodalData, settings: Sett
     """
     encoder = replace(settings.encoder, pretrained=None)
     for method in methods:
-        shapes = {name: data.modalities[name].shape for name in method.modalities}
+        shapes = {name: data.shapes[name] for name in method.modalities}
         with torch.device("meta"):
             build_model(method.fusion, shapes, len(data.classes), encoder, settings.fusion)
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,8 +40,11 @@ class Fusion(nn.Module, ABC):
 
     Attributes:
         modalities: Names, in the order in which the fusion sees them.
+        is_progressive: Whether some parameters join the training later than others.
         is_plain: Whether every row is computed, not only those that are read; see ``use_plain_form``.
     """
+
+    is_progressive: ClassVar[bool] = False
 
     def __init__(self, modalities: tuple[str, ...]) -> None:
         super().__init__()
@@ -56,6 +60,9 @@ class Fusion(nn.Module, ABC):
     def num_active(self) -> int:
         """How many of the attention layers take part now; the last of them is read out."""
         return len(self.attention_layers)
+
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Learn which epoch of how many begins; most fusions are the same in all of them."""
 
     def key_lengths(self, num_tokens: Mapping[str, int]) -> dict[str, int]:
         """Return order and number of the key positions of the attention that RollingQ may drive.

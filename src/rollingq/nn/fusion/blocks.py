@@ -31,6 +31,7 @@ class ClassBlocks(Fusion):
         ratio: int = 4,
     ) -> None:
         super().__init__(modalities)
+        self.num_blocks_used = num_layers
         self.cls_token = new_class_token(dim)
         self.blocks = nn.ModuleList(Block(dim, num_heads, dropout=dropout, ratio=ratio) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
@@ -44,8 +45,3 @@ class ClassBlocks(Fusion):
             sequence, _ = block(sequence, mask)
         fused, weights = last(sequence, mask, rows=self.read_rows)
         return FusionOutput(self.classifier(self.norm(fused)[:, 0]), weights)
-
-    @property
-    def num_blocks_used(self) -> int:
-        """How many blocks take part now."""
-        return len(self.blocks)

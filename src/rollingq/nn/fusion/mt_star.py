@@ -25,6 +25,8 @@ class VanillaMTStar(ClassBlocks):
         Ni et al., "RollingQ", ICML 2025, Appendix B (prose only; the inside of the blocks is our reading).
     """
 
+    is_progressive = True
+
     def __init__(
         self,
         modalities: tuple[str, ...],
@@ -37,7 +39,6 @@ class VanillaMTStar(ClassBlocks):
     ) -> None:
         super().__init__(modalities, dim, num_classes, num_layers=len(phases), num_heads=num_heads, dropout=dropout)
         self.phases = tuple(phases)
-        self._num_active = len(self.phases)
 
     @property
     def attention_layers(self) -> tuple[Layers, ...]:
@@ -47,18 +48,17 @@ class VanillaMTStar(ClassBlocks):
     @property
     def num_active(self) -> int:
         """How many blocks take part now."""
-        return self._num_active
+        return self.num_blocks_used
 
     @num_active.setter
     def num_active(self, number: int) -> None:
         if not 1 <= number <= len(self.blocks):
             raise ConfigError(f"Expected 1 to {len(self.blocks)} active blocks, but got {number}.")
-        self._num_active = number
+        self.num_blocks_used = number
 
-    @property
-    def num_blocks_used(self) -> int:
-        """The active blocks."""
-        return self._num_active
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Let the blocks of this epoch's phase take part."""
+        self.num_active = active_blocks(self.phases, epoch, epochs)
 
     def get_extra_state(self) -> Tensor:
         """Return the number of active blocks: a checkpoint of an early phase comes back as it was."""
