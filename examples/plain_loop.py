@@ -68,7 +68,7 @@ def main() -> list[float]:
     torch.manual_seed(0)
     data = load("av_digits")
     train, val = data.splits["train"], data.splits["val"]
-    model = Model({name: spec.dim for name, spec in data.modalities.items()}, len(data.classes))
+    model = Model({name: dim for name, (_, dim) in data.shapes.items()}, len(data.classes))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history: list[float] = []
     num_rotations = 0

@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 
 from rollingq.data.prepare.shards import write_folder
 from rollingq.data.shards import Arrays, sha256_of
+from rollingq.data.spec import ModalitySpec
 
 OUT = Path(__file__).parents[1] / "src/rollingq/data/embedded/av_digits"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -155,8 +156,8 @@ def describe(recipe: Recipe, splits: dict[str, Arrays], images: NDArray[np.float
         "dataset": "av_digits",
         "classes": list(WORDS),
         "modalities": {
-            "audio": {"length": tokens, "dim": recipe.group * recipe.mels},
-            "image": {"length": patches, "dim": recipe.image_patch**2},
+            "audio": ModalitySpec((tokens, recipe.group * recipe.mels)).to_json(),
+            "image": ModalitySpec((patches, recipe.image_patch**2)).to_json(),
         },
         "recipe": {**asdict(recipe), "sample_rate": SAMPLE_RATE, "voices": VOICES, "accents": ACCENTS},
         "versions": {"espeak-ng": version.split("Data at")[0].split(":")[-1].strip(), "numpy": np.__version__},

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 from rollingq.cli.complexity import _fusion_config, read_preset
 from rollingq.cli.options import parse_options
 from rollingq.config import EncoderConfig, FusionConfig
-from rollingq.data.registry import DATASETS, entry_of
+from rollingq.data.entries import DATASETS
+from rollingq.data.registry import entry_of
 from rollingq.nn.registry import build_model
 from rollingq.training.methods import parse_methods, systems
 

@@ -8,7 +8,7 @@ import pytest
 
 from rollingq.cli.options import parse_options
 from rollingq.config import RollingQConfig
-from rollingq.data.registry import DATASETS
+from rollingq.data.entries import DATASETS
 from rollingq.training.settings import Settings
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rollingq.cli.options import Options, parse_options
 from rollingq.config import EncoderConfig, FusionConfig, RollingQConfig
-from rollingq.data.registry import entry_of
+from rollingq.data.registry import modalities_of
 from rollingq.errors import ConfigError, unknown_name
 from rollingq.reporting.extras import lab_extra
 from rollingq.training.methods import Method, parse_methods
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
 def _of_data(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     """Return title, methods and form of a dataset's table."""
     options = parse_options("complexity", SUMMARY, arguments)
-    methods = parse_methods(options.methods, options.modalities or entry_of(options.data).modalities)
+    methods = parse_methods(options.methods, options.modalities or modalities_of(options.data, dir=options.dir))
     from rollingq.data.registry import load
 
     data = load(options.data, dir=options.dir, modalities=options.modalities)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rollingq
 from rollingq.cli.options import Options
-from rollingq.data.registry import entry_of
+from rollingq.data.registry import modalities_of
 from rollingq.errors import DataError
 from rollingq.training.methods import EVERYTHING, check_methods, left_out, parse_methods
 
@@ -26,7 +26,7 @@ PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn")
 def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
     """Load the data, run every method with every seed, and return the data and the results."""
     # Names are checked before anything imports torch: bad input should not wait for it.
-    modalities = options.modalities or entry_of(options.data).modalities
+    modalities = options.modalities or modalities_of(options.data, dir=options.dir)
     methods = parse_methods(options.methods, modalities)
     settings = options.settings
     check_methods(methods, settings.encoder.num_layers, settings.rollingq.scope, settings.fusion.mult.memory)

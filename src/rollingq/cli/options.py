@@ -43,19 +43,25 @@ def parse_options(command: str, summary: str, arguments: list[str]) -> Options:
         ConfigError: If a flag, a name or a value is wrong.
     """
     parser = _parser(command, summary)
-    parsed = _parse(parser, _with_recipe(arguments))
+    parsed = parse(parser, _with_recipe(arguments))
     return _options(parser.instantiate(parsed))
 
 
-def _parser(command: str, summary: str) -> ArgumentParser:
+def new_parser(command: str, summary: str) -> ArgumentParser:
+    """Return an empty parser that reads options from flags and from ``--config``."""
     try:
         from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]
     except ImportError as error:
         raise MissingExtraError("jsonargparse", "lab") from error
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=f"rollingq {command}", description=summary, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+    return parser
+
+
+def _parser(command: str, summary: str) -> ArgumentParser:
+    parser = new_parser(command, summary)
     add = parser.add_argument
-    add("--config", action=ActionConfigFile, help="YAML file with any of these options")
     add("--data", type=str, default="av_digits", help="name of the dataset (rollingq data list)")
     add("--dir", type=str | None, default=None, help="its prepared folder; the last prepared one if not given")
     add("--modalities", type=str | None, default=None, help="names with commas; all if not given")
@@ -98,7 +104,12 @@ def _config_value(arguments: list[str], key: str) -> str | None:
     return str(loaded[key]) if isinstance(loaded, dict) and key in loaded else None
 
 
-def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    """Return what the command line says.
+
+    Raises:
+        ConfigError: If an option is unknown or its value of the wrong form.
+    """
     from jsonargparse import ArgumentError
 
     known = {flag for action in parser._actions for flag in action.option_strings}

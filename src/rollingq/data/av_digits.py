@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from rollingq.data.base import ModalitySpec, MultimodalData, Split
+from rollingq.data.base import MultimodalData, Split
 from rollingq.data.normalise import Statistics, normalise, statistics_of
 from rollingq.data.shards import Arrays, described_by_manifest, read_manifest, read_shard, sha256_of
+from rollingq.data.spec import ModalitySpec
 from rollingq.errors import DataError, MissingExtraError
 
 NAME = "av_digits"
@@ -44,7 +45,7 @@ def load(*, dir: Path | None = None, modalities: Sequence[str] = ("audio", "imag
         statistics = {name: statistics_of(raw["train"][name]) for name in modalities}
         return MultimodalData(
             name=NAME,
-            modalities={name: ModalitySpec(**manifest["modalities"][name]) for name in modalities},
+            modalities={name: ModalitySpec.from_json(manifest["modalities"][name]) for name in modalities},
             classes=tuple(manifest["classes"]),
             splits={split: _split(raw[split], shards[split], statistics, manifest) for split in SPLITS},
             manifest=manifest,

@@ -1,47 +1,50 @@
-"""What a dataset is: named modalities of token sequences, three splits, and a manifest that tells its story."""
+"""What a dataset is: named modalities, three splits, and a manifest that tells its story."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class ModalitySpec:
-    """Form of one modality's input: ``length`` tokens of ``dim`` numbers."""
-
-    length: int
-    dim: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample's input."""
-        return self.length, self.dim
+from rollingq.data.augment import Draws
+from rollingq.data.rows import MappedRows, Rows
+from rollingq.data.spec import ModalitySpec
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split, in memory: N samples of every modality, their labels, and masks where lengths differ."""
+    """One split: N samples of every modality, their labels, and masks where tokens or modalities can be absent."""
 
-    inputs: Mapping[str, Float[Tensor, "N L F"]]
+    inputs: Mapping[str, Rows]
+    """Modality -> samples ``[N, ...]``: a tensor, or rows that are read when they are asked for."""
     labels: Int[Tensor, " N"]
-    masks: Mapping[str, Bool[Tensor, "N L"]]
-    """Modality -> True at real tokens; a modality without an entry has no padding."""
+    masks: Mapping[str, Bool[Tensor, "N T"]]
+    """Modality -> True at real tokens (frames; one column for an image); one without an entry is always whole."""
     names: list[str]
     """One name a sample, for people (file stem or source)."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Return the samples at ``index`` as ``{modality: tensor, "label": tensor, "mask": {...}}``."""
+    def batch(self, index: Int[Tensor, " B"] | slice, draws: Draws | None = None) -> dict[str, Any]:
+        """Return the samples at ``index`` as ``{modality: tensor, "label": tensor, "mask": {...}}``.
+
+        Args:
+            index: Which samples.
+            draws: Chance for crops and flips of the modalities that training augments; None changes nothing.
+        """
         return {
-            **{name: tensor[index] for name, tensor in self.inputs.items()},
+            **{name: _read(rows, index, draws) for name, rows in self.inputs.items()},
             "label": self.labels[index],
             "mask": {name: mask[index] for name, mask in self.masks.items()},
         }
+
+
+def _read(rows: Rows, index: Tensor | slice, draws: Draws | None) -> Tensor:
+    if draws is not None and isinstance(index, Tensor) and isinstance(rows, MappedRows) and rows.is_augmented:
+        return rows.augmented(index, draws)
+    return rows[index]
 
 
 @dataclass(frozen=True)

@@ -1,66 +1,19 @@
-"""The datasets by name, importable without torch: what they are, and how to load, prepare and check them."""
+"""What can be done with a dataset by its name, importable without torch: load, prepare, check."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from rollingq.data.entries import DATASETS, DatasetEntry
 from rollingq.data.locations import recall, remember
 from rollingq.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     from rollingq.data.base import MultimodalData
-    from rollingq.data.prepare.shards import PrepareSummary
+    from rollingq.data.prepare.engine import OnError, PrepareSummary
+    from rollingq.data.prepare.source import Source
     from rollingq.data.shards import CheckReport
-
-
-@dataclass(frozen=True)
-class DatasetEntry:
-    """One dataset: facts for people, and where its code is."""
-
-    name: str
-    title: str
-    modalities: tuple[str, ...]
-    num_classes: int
-    licence: str
-    source: str
-    summary: str
-    embedded: bool
-    """Whether the data is in the package, so that nothing has to be prepared."""
-    loader: str
-    """Import path of its loader, ``module:function``."""
-    preparer: str | None
-    """Import path of what prepares it from raw files, or None."""
-
-
-_ENTRIES = (
-    DatasetEntry(
-        name="av_digits",
-        title="AV-Digits",
-        modalities=("audio", "image"),
-        num_classes=10,
-        licence="images CC BY 4.0 (UCI, by way of scikit-learn); made speech features Apache-2.0",
-        source="scikit-learn load_digits; espeak-ng 1.51 by scripts/make_av_digits.py",
-        summary="A handwritten digit (real) and the same digit spoken in noise (made by a speech synthesiser).",
-        embedded=True,
-        loader="rollingq.data.av_digits:load",
-        preparer=None,
-    ),
-    DatasetEntry(
-        name="utd_mhad",
-        title="UTD-MHAD",
-        modalities=("inertial", "depth", "skeleton"),
-        num_classes=27,
-        licence="free for research; cite Chen, Jafari, Kehtarnavaz, ICIP 2015",
-        source="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
-        summary="27 human actions of 8 people: a wearable inertial sensor, depth video, and skeletons.",
-        embedded=False,
-        loader="rollingq.data.utd_mhad:load",
-        preparer="rollingq.data.prepare.utd_mhad:prepare",
-    ),
-)
-DATASETS: dict[str, DatasetEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def entry_of(name: str) -> DatasetEntry:
@@ -78,8 +31,30 @@ def entry_of(name: str) -> DatasetEntry:
     return DATASETS[name]
 
 
+def modalities_of(name: str, *, dir: str | Path | None = None) -> tuple[str, ...]:
+    """Return the modalities of a dataset as it was prepared, in their order.
+
+    Args:
+        name: Name in ``DATASETS``.
+        dir: Prepared folder; if None, the package's own or the one that ``prepare`` last made.
+
+    Raises:
+        DataError: If the name is unknown or the folder is not one of this dataset.
+
+    Example:
+        >>> modalities_of("av_digits")
+        ('audio', 'image')
+    """
+    from rollingq.data.shards import read_manifest
+
+    entry = entry_of(name)
+    if entry.embedded:
+        return entry.modalities
+    return tuple(read_manifest(folder_of(entry, dir), name)["modalities"])
+
+
 def load(name: str, *, dir: str | Path | None = None, modalities: Sequence[str] | None = None) -> "MultimodalData":
-    """Return a dataset in memory, normalised by its training split.
+    """Return a dataset, normalised by its training split; what is large is read while training.
 
     Args:
         name: Name in ``DATASETS``.
@@ -95,10 +70,36 @@ def load(name: str, *, dir: str | Path | None = None, modalities: Sequence[str] 
         torch.Size([350, 12, 80])
     """
     entry = entry_of(name)
-    chosen = _chosen(entry, entry.modalities if modalities is None else modalities)
-    folder = _folder(entry, dir)
-    loaded: MultimodalData = _imported(entry.loader)(dir=folder, modalities=chosen)
-    return loaded
+    existing = modalities_of(name, dir=dir)
+    chosen = _chosen(entry, existing, existing if modalities is None else modalities)
+    if entry.embedded:
+        loaded: MultimodalData = _imported(f"rollingq.data.{name}:load")(
+            dir=None if dir is None else Path(dir), modalities=chosen
+        )
+        return loaded
+    from rollingq.data.prepared import load_folder
+
+    return load_folder(folder_of(entry, dir), name=name, modalities=chosen)
+
+
+def source_of(name: str) -> type["Source"]:
+    """Return the class that reads a dataset's raw files; its fields are the options of ``prepare``.
+
+    Raises:
+        DataError: If the name is unknown, or nothing has to be prepared.
+
+    Example:
+        >>> source_of("utd_mhad")().depth
+        'nearness'
+    """
+    entry = entry_of(name)
+    if entry.source is None:
+        raise DataError(
+            f"Expected a dataset with raw files to prepare, but got {name}, which is embedded in the package: "
+            "use it as it is."
+        )
+    found: type[Source] = _imported(entry.source)
+    return found
 
 
 def prepare(
@@ -108,7 +109,8 @@ def prepare(
     out: str | Path,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
-    on_error: Literal["skip", "raise"] = "skip",
+    on_error: "OnError" = "report",
+    options: Mapping[str, Any] | None = None,
 ) -> "PrepareSummary":
     """Turn a dataset's raw files into a prepared folder that ``load`` reads.
 
@@ -116,33 +118,43 @@ def prepare(
         name: Name in ``DATASETS``.
         root: Folder of the raw files, as published.
         out: Folder to make.
-        on_progress: Called with recordings done and in all.
+        on_progress: Called with clips done and in all.
         workers: Processes that read files; as many as there are cores if None.
-        on_error: "skip" writes the sound recordings and names the others; "raise" writes nothing if any is damaged.
+        on_error: "report" and "skip" write the sound clips and name the others; "raise" makes no folder if any is
+            damaged.
+        options: Fields of ``source_of(name)``.
 
     Raises:
-        DataError: If the name is unknown, nothing has to be prepared, the raw files are missing or ``out`` is in use.
+        DataError: If a name or an option is unknown, nothing has to be prepared, the raw files are missing or ``out``
+            is in use.
     """
-    entry = entry_of(name)
-    if entry.preparer is None:
-        raise DataError(
-            f"Expected a dataset with raw files to prepare, but got {name}, which is embedded in the package: "
-            "use it as it is."
-        )
-    preparer = _imported(entry.preparer)
-    summary: PrepareSummary = preparer(
-        root=Path(root), out=Path(out), on_progress=on_progress, workers=workers, on_error=on_error
+    from rollingq.data.prepare.engine import prepare_source
+
+    kind: Any = source_of(name)
+    for option in options or {}:
+        if option not in kind.__dataclass_fields__:
+            raise DataError(unknown_name(f"option of {name}", option, kind.__dataclass_fields__))
+    summary = prepare_source(
+        kind(**(options or {})),
+        root=Path(root),
+        out=Path(out),
+        on_progress=on_progress,
+        workers=workers,
+        on_error=on_error,
     )
     remember(name, Path(out))
     return summary
 
 
-def check(name: str, *, dir: str | Path | None = None) -> "CheckReport":
+def check(
+    name: str, *, dir: str | Path | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> "CheckReport":
     """Return the state of every shard of a dataset: sha-256, shapes, finite values.
 
     Args:
         name: Name in ``DATASETS``.
         dir: Prepared folder; if None, the package's own or the one that ``prepare`` last made.
+        on_progress: Called with shards done and in all.
 
     Raises:
         DataError: If the name is unknown, or there is no readable manifest.
@@ -153,40 +165,41 @@ def check(name: str, *, dir: str | Path | None = None) -> "CheckReport":
     """
     from rollingq.data.shards import check_folder
 
-    entry = entry_of(name)
-    return check_folder(_folder(entry, dir) or _embedded(entry), name)
+    return check_folder(folder_of(entry_of(name), dir), name, on_progress)
 
 
-def _chosen(entry: DatasetEntry, modalities: Sequence[str]) -> tuple[str, ...]:
+def folder_of(entry: DatasetEntry, folder: str | Path | None) -> Path:
+    """Return the prepared folder: the given one, the package's own, or the one last prepared.
+
+    Raises:
+        DataError: If there is none.
+    """
+    if folder is not None:
+        return Path(folder)
+    if entry.embedded:
+        return Path(__file__).parent / "embedded" / entry.name
+    remembered = recall(entry.name)
+    if remembered is None:
+        raise DataError(
+            f"Expected the prepared folder of {entry.name}, but got none. Prepare it with 'rollingq data prepare "
+            f"{entry.name} --root RAW --out DIR' and give --dir DIR; its raw files: {entry.where}."
+        )
+    return remembered
+
+
+def _chosen(entry: DatasetEntry, existing: Sequence[str], modalities: Sequence[str]) -> tuple[str, ...]:
     names = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     for name in names:
-        if name not in entry.modalities:
-            raise DataError(unknown_name(f"modality of {entry.name}", name, entry.modalities))
+        if name not in existing:
+            raise DataError(unknown_name(f"modality of {entry.name}", name, existing))
     if not names or len(set(names)) < len(names):
         raise DataError(
             f"Expected one or more different modalities of {entry.name}, but got {list(names)}. "
-            f"Choose from {', '.join(entry.modalities)}, each at most once."
+            f"Choose from {', '.join(existing)}, each at most once."
         )
     return names
 
 
-def _folder(entry: DatasetEntry, folder: str | Path | None) -> Path | None:
-    if folder is None and not entry.embedded:
-        remembered = recall(entry.name)
-        if remembered is not None:
-            return remembered
-        raise DataError(
-            f"Expected the prepared folder of {entry.name}, but got none. Prepare it with 'rollingq data prepare "
-            f"{entry.name} --root RAW --out DIR' and give --dir DIR."
-        )
-    return None if folder is None else Path(folder)
-
-
-def _embedded(entry: DatasetEntry) -> Path:
-    return Path(__file__).parent / "embedded" / entry.name
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module, _, function = path.partition(":")
-    imported: Callable[..., Any] = getattr(import_module(module), function)
-    return imported
+def _imported(path: str) -> Any:  # noqa: ANN401
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -1,8 +1,9 @@
 """Read a prepared folder: ``manifest.json`` and the safetensors shards it vouches for. No torch in here."""
 
+import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from safetensors.numpy import load
 from rollingq.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
-FORMAT = 1
+Progress = Callable[[int, int], None]
+FORMAT = 2
 MANIFEST = "manifest.json"
+SAMPLES = "samples.csv"
+"""One line for every sample: shard, row, name, class, group."""
 _KEYS = {"dataset", "classes", "splits", "shards", "recipe", "modalities"}
 
 
@@ -56,30 +60,32 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_manifest(folder: Path, dataset: str) -> dict[str, Any]:
+def read_manifest(folder: Path, dataset: str | None = None) -> dict[str, Any]:
     """Return the manifest of a prepared folder.
 
     Args:
         folder: Folder that ``rollingq data prepare`` wrote.
-        dataset: Registry name that the folder has to hold.
+        dataset: Name of the dataset that the folder has to hold; any if None.
 
     Raises:
         DataError: If there is no readable manifest of this dataset and this format.
     """
     path = folder / MANIFEST
-    advice = f"Prepare it again: rollingq data prepare {dataset} --root RAW --out {folder}."
+    advice = f"Prepare it again: rollingq data prepare {dataset or 'NAME'} --root RAW --out {folder}."
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(
-            f"Expected a prepared {dataset} folder, but got no readable {path} ({reason}). {advice}"
+            f"Expected a prepared {dataset or 'dataset'} folder, but got no readable {path} ({reason}). {advice}"
         ) from error
     except ValueError as error:
         raise DataError(f"Expected {path} to be JSON, but got damaged text. {advice}") from error
     found = manifest.get("dataset") if isinstance(manifest, dict) else None
-    if found != dataset:
-        raise DataError(f"Expected {path} to describe {dataset!r}, but got {found!r}. Give the right --dir.")
+    if not isinstance(found, str) or dataset not in (None, found):
+        raise DataError(
+            f"Expected {path} to describe {dataset or 'a dataset'!r}, but got {found!r}. Give the right --dir."
+        )
     if manifest.get("format") != FORMAT or not manifest.keys() >= _KEYS or not _is_table(manifest["shards"]):
         raise DataError(f"Expected {path} to be of format {FORMAT}, but got another or an incomplete one. {advice}")
     return dict(manifest)
@@ -93,11 +99,7 @@ def read_shard(folder: Path, manifest: Mapping[str, Any], file: str) -> Arrays:
     """
     data = _read(folder / file)
     promise = manifest["shards"].get(file, {})
-    if sha256_of(data) != promise.get("sha256"):
-        raise DataError(
-            f"Expected {folder / file} to have sha-256 {str(promise.get('sha256'))[:12]}..., but got "
-            f"{sha256_of(data)[:12]}...: the file was changed or damaged. Restore it or prepare it again."
-        )
+    _expect_sha256(folder / file, sha256_of(data), promise.get("sha256"))
     try:
         arrays: Arrays = load(data)
     except SafetensorError as error:
@@ -105,6 +107,41 @@ def read_shard(folder: Path, manifest: Mapping[str, Any], file: str) -> Arrays:
     for problem in _problems(arrays, promise.get("tensors", {})):
         raise DataError(f"Expected {folder / file} to hold {problem}. Prepare it again.")
     return arrays
+
+
+def read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the samples of every split, in the order of the shards.
+
+    Raises:
+        DataError: If the table of samples is missing or was changed.
+    """
+    data = _read(folder / SAMPLES)
+    _expect_sha256(folder / SAMPLES, sha256_of(data), manifest["samples"]["sha256"])
+    names: dict[str, list[str]] = {}
+    for row in csv.DictReader(data.decode().splitlines()):
+        names.setdefault(row["shard"].rpartition("-")[0], []).append(row["name"])
+    return names
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every shard with its sha-256, without holding it in memory.
+
+    Raises:
+        DataError: If a shard is missing or was changed.
+    """
+    for file, promise in manifest["shards"].items():
+        try:
+            with (folder / file).open("rb") as shard:
+                found = hashlib.file_digest(shard, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(folder / file, error) from error
+        _expect_sha256(folder / file, found, promise.get("sha256"))
+
+
+def expect_shapes(path: Path, shapes: Mapping[str, list[int]], promise: Mapping[str, Any]) -> None:
+    """Raise DataError unless a shard's arrays have the promised names and shapes."""
+    if shapes != promise["tensors"]:
+        raise DataError(f"Expected {path} to hold {promise['tensors']}, but got {dict(shapes)}. Prepare it again.")
 
 
 @contextmanager
@@ -125,16 +162,34 @@ def described_by_manifest(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def check_folder(folder: Path, dataset: str) -> CheckReport:
+def check_folder(folder: Path, dataset: str, on_progress: Progress | None = None) -> CheckReport:
     """Return the state of every shard: sha-256, shapes, finite values; all problems, not only the first.
+
+    Args:
+        folder: Prepared folder.
+        dataset: Name of the dataset that it has to hold.
+        on_progress: Called with shards done and in all.
 
     Raises:
         DataError: If the manifest itself cannot be read.
     """
     manifest = read_manifest(folder, dataset)
-    return CheckReport(
-        dataset, str(folder), tuple(_check(folder, manifest, file) for file in sorted(manifest["shards"]))
-    )
+    shards = []
+    for done, file in enumerate(sorted(manifest["shards"]), 1):
+        shards.append(_check(folder, manifest, file))
+        if on_progress is not None:
+            on_progress(done, len(manifest["shards"]))
+    if "samples" in manifest:
+        shards.append(_check_samples(folder, manifest))
+    return CheckReport(dataset, str(folder), tuple(shards))
+
+
+def _check_samples(folder: Path, manifest: Mapping[str, Any]) -> ShardCheck:
+    try:
+        names = read_samples(folder, manifest)
+    except DataError as error:
+        return ShardCheck(SAMPLES, str(manifest["samples"]["sha256"]), {}, str(error))
+    return ShardCheck(SAMPLES, manifest["samples"]["sha256"], {s: (len(rows),) for s, rows in names.items()}, None)
 
 
 def _check(folder: Path, manifest: Mapping[str, Any], file: str) -> ShardCheck:
@@ -150,8 +205,20 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"Expected the shard {path}, but got: {reason}. Restore it or prepare it again.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or type(error).__name__
+    return DataError(f"Expected the shard {path}, but got: {reason}. Restore it or prepare it again.")
+
+
+def _expect_sha256(path: Path, found: str, promised: object) -> None:
+    if found != promised:
+        raise DataError(
+            f"Expected {path} to have sha-256 {str(promised)[:12]}..., but got {found[:12]}...: the file was changed "
+            "or damaged. Restore it or prepare it again."
+        )
 
 
 def _is_table(shards: object) -> bool:

@@ -23,6 +23,7 @@ from rollingq.evaluation.collect import Collected, accuracy, collect
 from rollingq.evaluation.noise import replace_by_noise
 from rollingq.evaluation.results import EpochRecord, RunResult
 from rollingq.nn.registry import build_model
+from rollingq.training.datamodule import MultimodalDataModule
 from rollingq.training.methods import Method
 from rollingq.training.module import MultimodalTask
 from rollingq.training.recorder import Recorder
@@ -67,26 +68,23 @@ class Run:
 
     def train(self, run_dir: Path, on_epoch: OnEpoch) -> list[EpochRecord]:
         """Train and return the history; afterwards the model holds the weights of the best epoch."""
-        train, choose = self.data.splits["train"], self.data.splits[self._selection_split]
         task = MultimodalTask(self.model, self.settings.train, self.balancing)
         recorder = Recorder(on_epoch, lambda: self.attachment)
         best = ModelCheckpoint(run_dir, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
         trainer = make_trainer(run_dir, self.settings.train.epochs, [recorder, best])
-        batch_size = self.settings.train.batch_size
         with warnings.catch_warnings():
             for message in HARMLESS:
                 warnings.filterwarnings("ignore", message=message)
-            trainer.fit(
-                task,
-                make_loader(train, batch_size, seed=self.seed, shuffle=True),
-                make_loader(choose, 4 * batch_size, seed=self.seed, shuffle=False),
-            )
+            trainer.fit(task, datamodule=self._datamodule())
         task.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
         return recorder.history
 
-    @property
-    def _selection_split(self) -> str:
-        return "test" if self.settings.selection == "paper" else "val"
+    def _datamodule(self) -> MultimodalDataModule:
+        train = self.settings.train
+        chosen_by = "test" if self.settings.selection == "paper" else "val"
+        return MultimodalDataModule(
+            self.data, train.batch_size, seed=self.seed, is_augmented=train.augment, chosen_by=chosen_by
+        )
 
     def read_test(self) -> tuple[Collected, dict[str, Collected]]:
         """Return the clean pass over the test split and one with each modality replaced by noise."""

@@ -18,6 +18,7 @@ class TrainSettings:
         learning_rate: Peak rate of the cosine schedule.
         weight_decay: Weight decay.
         warmup_epochs: Epochs of linear warm-up.
+        augment: Whether training crops and flips frames at random; digits, spectrograms and tokens never are.
     """
 
     epochs: int = 20
@@ -26,6 +27,7 @@ class TrainSettings:
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
+    augment: bool = True
 
     def __post_init__(self) -> None:
         problems = [

@@ -33,7 +33,7 @@ def test_forms_and_counts(data):
     }
     for split in data.splits.values():
         for name, spec in data.modalities.items():
-            assert split.inputs[name].shape == (len(split), spec.length, spec.dim)
+            assert split.inputs[name].shape == (len(split), *spec.shape)
             assert split.inputs[name].dtype == torch.float32
             assert split.inputs[name].isfinite().all()
         assert len(split.names) == len(set(split.names)) == len(split)

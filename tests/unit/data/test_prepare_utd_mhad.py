@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,15 +7,21 @@ import pytest
 import torch
 from scipy.io import loadmat, savemat
 
-from rollingq.data import registry, utd_mhad
-from rollingq.data.prepare.matlab import BadFileError, read_modality
-from rollingq.data.prepare.utd_mhad import CLASSES, SUBJECTS, find_recordings, prepare, published
-from rollingq.data.shards import read_manifest
+from rollingq.data import registry
+from rollingq.data.prepare.engine import prepare_source
+from rollingq.data.prepare.matlab import read_modality
+from rollingq.data.prepare.source import BadFileError
+from rollingq.data.prepare.utd_mhad import CLASSES, SUBJECTS, UTDMHAD, find_recordings, published
+from rollingq.data.prepared import load_folder
+from rollingq.data.shards import read_manifest, read_samples
 from rollingq.errors import DataError
 
 INERTIAL = "Inertial/a1_s1_t1_inertial.mat"
 DEPTH = "Depth/a1_s1_t1_depth.mat"
 SKELETON = "Skeleton/a1_s1_t1_skeleton.mat"
+
+
+prepare = partial(prepare_source, UTDMHAD())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -78,17 +85,17 @@ def test_a_damaged_recording_is_named_counted_and_left_out(raw, tmp_path, damage
     assert summary.total == 5
     manifest = read_manifest(tmp_path / "out", "utd_mhad")
     assert [skip["file"] for skip in manifest["skipped"]] == [file]
-    assert manifest["splits"]["train"]["names"] == ["a2_s1_t1"]
+    assert read_samples(tmp_path / "out", manifest)["train"] == ["a2_s1_t1"]
     assert registry.check("utd_mhad", dir=tmp_path / "out").problems == ()
 
 
-def test_on_error_raise_writes_nothing_and_lists_every_file(raw, tmp_path):
+def test_on_error_raise_makes_no_folder_and_lists_every_file(raw, tmp_path):
     truncate(raw / INERTIAL)
     (raw / "Depth/a2_s7_t1_depth.mat").unlink()
     with pytest.raises(DataError, match=r"2 damaged \(Inertial/a1_s1_t1.*Depth/a2_s7_t1") as caught:
         prepare(root=raw, out=tmp_path / "out", workers=1, on_error="raise")
     assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial", "raw"]
 
 
 def test_counts_splits_and_absent_recordings(raw, tmp_path):
@@ -132,7 +139,7 @@ def test_a_failed_write_leaves_the_earlier_folder(raw, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left on device"):
         prepare(root=raw, out=out, workers=1)
     assert contents(out) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial", "out", "raw"]
 
 
 def test_a_missing_or_empty_root_says_what_to_do(tmp_path):
@@ -154,15 +161,15 @@ def test_an_unreadable_root_is_a_data_error(raw, monkeypatch):
 
 def test_without_a_sound_training_recording_there_is_nothing_to_write(tmp_path, replica):
     replica(tmp_path / "raw", "a1_s2_t1")
-    with pytest.raises(DataError, match="Expected sound recordings of subjects"):
+    with pytest.raises(DataError, match="Expected sound clips in the training split, but got none"):
         prepare(root=tmp_path / "raw", out=tmp_path / "out", workers=1)
 
 
 def test_loaded_splits_are_normalised_by_training_data(raw, tmp_path):
     prepare(root=raw, out=tmp_path / "out", workers=1)
-    data = utd_mhad.load(dir=tmp_path / "out")
+    data = load_folder(tmp_path / "out")
     assert data.classes == CLASSES
-    assert {name: (spec.length, spec.dim) for name, spec in data.modalities.items()} == {
+    assert data.shapes == {
         "inertial": (12, 24),
         "depth": (8, 600),
         "skeleton": (12, 120),
@@ -182,12 +189,12 @@ def change_manifest(folder: Path, change) -> None:
 
 
 SPOILS = {
-    "changed byte": (lambda folder: flip_bit(folder / "val.safetensors"), r"val\.safetensors to have sha-256"),
-    "missing shard": (lambda folder: (folder / "test.safetensors").unlink(), r"the shard .*test\.safetensors"),
+    "changed byte": (lambda folder: flip_bit(folder / "val-00000.safetensors"), r"val-00000\.safetensors to have sha-256"),
+    "missing shard": (lambda folder: (folder / "test-00000.safetensors").unlink(), r"the shard .*test-00000\.safetensors"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "no readable"),
     "damaged manifest": (lambda folder: (folder / "manifest.json").write_text("{"), "to be JSON"),
     "other dataset": (lambda folder: change_manifest(folder, lambda m: m.update(dataset="x")), "but got 'x'"),
-    "other format": (lambda folder: change_manifest(folder, lambda m: m.update(format=9)), "of format 1"),
+    "other format": (lambda folder: change_manifest(folder, lambda m: m.update(format=9)), "of format 2"),
     "no statistics": (lambda folder: change_manifest(folder, lambda m: m.pop("statistics")), "damaged one"),
     "short statistics": (
         lambda folder: change_manifest(folder, lambda m: m["statistics"]["inertial"].update(mean=[0.0, 1.0])),
@@ -199,13 +206,13 @@ SPOILS = {
     ),
     "path outside": (
         lambda folder: change_manifest(folder, lambda m: m["shards"].update({"../x": {}})),
-        "of format 1",
+        "of format 2",
     ),
     "wrong shape": (
         lambda folder: change_manifest(
-            folder, lambda m: m["shards"]["train.safetensors"]["tensors"].update(inertial=[2, 12, 25])
+            folder, lambda m: m["shards"]["train-00000.safetensors"]["tensors"].update(inertial=[2, 12, 25])
         ),
-        r"inertial of shape \[2, 12, 25\]",
+        r"'inertial': \[2, 12, 25\]",
     ),
 }
 
@@ -216,7 +223,7 @@ def test_a_spoilt_prepared_folder_is_refused_in_one_line(raw, tmp_path, spoil):
     prepare(root=raw, out=out, workers=1)
     SPOILS[spoil][0](out)
     with pytest.raises(DataError, match=SPOILS[spoil][1]) as caught:
-        utd_mhad.load(dir=out)
+        load_folder(out, name="utd_mhad")
     assert "\n" not in str(caught.value)
 
 

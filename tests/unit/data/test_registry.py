@@ -4,24 +4,22 @@ import sys
 import pytest
 
 from rollingq.data import registry
-from rollingq.data.registry import DATASETS
+from rollingq.data.entries import DATASETS
 from rollingq.errors import DataError
 
 
-def test_entries_are_whole_and_their_loaders_exist():
-    assert list(DATASETS) == ["av_digits", "utd_mhad"]
-    for name, entry in DATASETS.items():
-        assert entry.name == name
-        assert callable(registry._imported(entry.loader))
-        assert entry.preparer is None or callable(registry._imported(entry.preparer))
-        assert entry.embedded or entry.preparer
+@pytest.mark.parametrize("name", DATASETS)
+def test_entries_are_whole_and_their_sources_exist(name):
+    entry = DATASETS[name]
+    assert entry.name == name
+    assert all((entry.title, entry.size, entry.licence, entry.where, entry.summary))
+    assert entry.embedded or registry.source_of(name).name == name
 
 
 def test_registry_and_preparation_need_no_torch():
-    code = (
-        "import sys, rollingq.data.registry, rollingq.data.prepare.utd_mhad, rollingq.data.shards;"
-        "sys.exit('torch' in sys.modules)"
-    )
+    sources = [entry.source.partition(":")[0] for entry in DATASETS.values() if entry.source]
+    modules = ["rollingq.data.registry", "rollingq.data.prepare.engine", "rollingq.data.shards", *sources]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -31,7 +29,7 @@ def test_registry_and_preparation_need_no_torch():
         (
             "av_digit",
             {},
-            "Expected dataset to be one of av_digits, utd_mhad, but got 'av_digit'. Did you mean 'av_digits'?",
+            "but got 'av_digit'. Did you mean 'av_digits'?",
         ),
         ("av_digits", {"modalities": ["audoi"]}, "but got 'audoi'. Did you mean 'audio'?"),
         ("av_digits", {"modalities": []}, "Expected one or more different modalities of av_digits, but got []"),

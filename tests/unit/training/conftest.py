@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rollingq.data.base import ModalitySpec, MultimodalData, Split
+from rollingq.data.base import MultimodalData, Split
+from rollingq.data.spec import ModalitySpec
 
 
 def split(num_samples: int, seed: int) -> Split:
@@ -21,7 +22,7 @@ def split(num_samples: int, seed: int) -> Split:
 def data() -> MultimodalData:
     return MultimodalData(
         name="tiny",
-        modalities={"audio": ModalitySpec(5, 3), "image": ModalitySpec(4, 2)},
+        modalities={"audio": ModalitySpec((5, 3)), "image": ModalitySpec((4, 2))},
         classes=("a", "b", "c"),
         splits={"train": split(24, 0), "val": split(12, 1), "test": split(12, 2)},
         manifest={},

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
-class BadFileError(Exception):
-    """A raw file cannot be used; the text is the reason."""
+from rollingq.data.prepare.source import BadFileError
 
 
 @dataclass(frozen=True)

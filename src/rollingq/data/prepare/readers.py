@@ -1,0 +1,149 @@
+"""Read clips in worker processes: in order, in bounded memory, and alive after a reader that died or hangs."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from rollingq.data.prepare.source import Arrays, BadFileError, Clip, Skipped, Source
+from rollingq.data.spec import MASK, ModalitySpec
+
+Outcome = Arrays | Skipped
+SECONDS_A_CLIP = 300.0
+"""After this long a reader counts as hung."""
+DIED = "the process that read it died: a crash in a decoder, or no memory left"
+HUNG = f"reading it took longer than {SECONDS_A_CLIP:.0f} s"
+
+
+def read_clip(clip: Clip, *, source: Source, root: Path, modalities: dict[str, ModalitySpec]) -> Outcome:
+    """Return one sample with everything that its specs promise, or why the clip has to be left out."""
+    try:
+        return _complete(source.read(clip, root), modalities)
+    except BadFileError as error:
+        return Skipped(clip.name, error.file or _file(clip), " ".join(str(error).split()))
+    except OSError as error:
+        return Skipped(clip.name, _file(clip), error.strerror or type(error).__name__)
+    except MemoryError:
+        return Skipped(clip.name, _file(clip), "no memory left to read it")
+
+
+def _file(clip: Clip) -> str:
+    return ", ".join(dict.fromkeys(path for paths in clip.files.values() for path in paths[:1]))
+
+
+def _complete(arrays: Arrays, modalities: dict[str, ModalitySpec]) -> Arrays:
+    """Return exactly the planned arrays; what a sample misses is zero and masked."""
+    full: Arrays = {}
+    for name, spec in modalities.items():
+        array = arrays.get(name)
+        if array is None and not spec.has_mask:
+            raise BadFileError(f"no {name} was read")
+        full[name] = np.zeros(spec.shape, spec.dtype) if array is None else _checked(name, array, spec)
+        if spec.has_mask:
+            whole = np.full(spec.mask_shape, array is not None)
+            full[name + MASK] = np.asarray(arrays.get(name + MASK, whole), bool).reshape(spec.mask_shape)
+    return full
+
+
+def _checked(name: str, array: np.ndarray, spec: ModalitySpec) -> np.ndarray:
+    if array.shape != spec.shape or array.dtype != spec.dtype:
+        expected = f"{spec.dtype} of shape {list(spec.shape)}"
+        raise BadFileError(f"expected {name} as {expected}, got {array.dtype} of shape {list(array.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise BadFileError(f"{int((~np.isfinite(array)).sum())} numbers of {name} are NaN or infinite")
+    return array
+
+
+class Readers:
+    """Worker processes that read clips. Use as a context; with one worker the clips are read in this process.
+
+    Args:
+        source: What reads a clip.
+        root: Folder of the raw files.
+        modalities: What a sample has to hold.
+        workers: Processes.
+    """
+
+    def __init__(self, source: Source, root: Path, modalities: dict[str, ModalitySpec], workers: int) -> None:
+        self._read = partial(read_clip, source=source, root=root, modalities=modalities)
+        self._workers = 1 if source.in_process else workers
+        sizes = (int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in modalities.values())
+        self._batch = int(np.clip(2**20 // max(1, sum(sizes)), 1, 64))
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Readers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop(kill=error is not None)
+
+    def read(self, clips: Sequence[Clip]) -> Iterator[Outcome]:
+        """Yield what became of each clip, in their order; at most a few batches are read ahead."""
+        if self._workers == 1:
+            yield from map(self._read, clips)
+            return
+        batches = (clips[start : start + self._batch] for start in range(0, len(clips), self._batch))
+        yield from self._in_order(batches)
+
+    def _in_order(self, batches: Iterable[Sequence[Clip]]) -> Iterator[Outcome]:
+        waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]] = deque()
+        for batch in batches:
+            waiting.append((batch, self._submit(batch)))
+            if len(waiting) > 2 * self._workers:
+                yield from self._next(waiting)
+        while waiting:
+            yield from self._next(waiting)
+
+    def _next(self, waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]]) -> list[Outcome]:
+        batch, future = waiting.popleft()
+        try:
+            return future.result(SECONDS_A_CLIP * len(batch))
+        except (BrokenExecutor, TimeoutError):
+            self._stop(kill=True)
+            outcomes = [self._alone(clip) for clip in batch]
+            later = [clips for clips, _ in waiting]
+            waiting.clear()
+            waiting.extend((clips, self._submit(clips)) for clips in later)
+            return outcomes
+
+    def _alone(self, clip: Clip) -> Outcome:
+        """Read one clip in a process of its own, to find the one that breaks its reader."""
+        try:
+            [outcome] = self._submit([clip]).result(SECONDS_A_CLIP)
+        except BrokenExecutor:
+            outcome = Skipped(clip.name, _file(clip), DIED)
+        except TimeoutError:
+            outcome = Skipped(clip.name, _file(clip), HUNG)
+        else:
+            return outcome
+        self._stop(kill=True)
+        return outcome
+
+    def _submit(self, clips: Sequence[Clip]) -> Future[list[Outcome]]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+        try:
+            return self._pool.submit(_read_all, self._read, clips)
+        except BrokenExecutor as error:
+            broken: Future[list[Outcome]] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _stop(self, *, kill: bool) -> None:
+        if self._pool is None:
+            return
+        for process in list((self._pool._processes or {}).values()) if kill else ():
+            process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = None
+
+
+def _read_all(read: "partial[Outcome]", clips: Sequence[Clip]) -> list[Outcome]:
+    return [read(clip) for clip in clips]

@@ -1,0 +1,51 @@
+"""The form of one modality's input, as the manifest states it. No torch in here."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["tokens", "spectrogram", "image", "frames", "flow"]
+Axis = Literal["feature", "channel", "all"]
+MASK = "/mask"
+"""Suffix of the array that says which tokens or frames of a modality are real: ``audio/mask``."""
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """Form of one modality's input.
+
+    Attributes:
+        shape: Of one sample: (length, dim) of "tokens", (channels, height, width) of "spectrogram" (1 channel) and
+            "image", (frames, channels, height, width) of "frames" (RGB) and "flow" (x, y).
+        kind: What the numbers are.
+        dtype: How shards store them: "float32", "float16" or "uint8".
+        statistics: What shares one mean and one standard deviation in normalisation: a "feature" (last axis of
+            tokens), a "channel" (of pixels), or "all" numbers.
+        has_mask: Whether shards hold a mask ``[tokens]``, ``[frames]`` or ``[1]``: True where the sample is real.
+        is_augmented: Whether training crops and flips it at random.
+    """
+
+    shape: tuple[int, ...]
+    kind: Kind = "tokens"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    statistics: Axis = "feature"
+    has_mask: bool = False
+    is_augmented: bool = False
+
+    @property
+    def mask_shape(self) -> tuple[int]:
+        """Shape of one sample's mask: one entry a token or frame, a single one for an image.
+
+        Example:
+            >>> ModalitySpec((3, 8, 8), "image").mask_shape, ModalitySpec((12, 5)).mask_shape
+            ((1,), (12,))
+        """
+        return (self.shape[0] if len(self.shape) in (2, 4) else 1,)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest holds."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> "ModalitySpec":
+        """Return the spec of a manifest's entry."""
+        return cls(**{**table, "shape": tuple(int(size) for size in table["shape"])})
