@@ -27,7 +27,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_forms_and_counts(data):
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 1024, "val": 350, "test": 500}
-    assert {name: (spec.length, spec.dim) for name, spec in data.modalities.items()} == {
+    assert data.shapes == {
         "audio": (12, 80),
         "image": (16, 4),
     }
