@@ -40,6 +40,10 @@ class MissingExtraError(ImportError):
             f"Expected the package {package!r}, which is not installed. "
             f"Install the extra that holds it: pip install 'rollingq[{extra}]'."
         )
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
 
 
 class RollingQWarning(UserWarning):

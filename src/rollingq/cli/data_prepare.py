@@ -68,7 +68,7 @@ def _parsed(name: str, arguments: list[str]) -> dict[str, Any]:
 def _prepared(name: str, given: dict[str, Any]) -> PrepareSummary:
     from rollingq.data.registry import prepare, source_of
 
-    known = source_of(name).__dataclass_fields__  # type: ignore[attr-defined]
+    known = source_of(name).options()
     with Bar("reading") as bar:
         return prepare(
             name,

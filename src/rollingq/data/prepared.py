@@ -22,7 +22,11 @@ IN_MEMORY = 2**28
 
 
 def load_folder(
-    folder: str | Path, *, name: str | None = None, modalities: Sequence[str] | None = None
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    modalities: Sequence[str] | None = None,
+    like: MultimodalData | None = None,
 ) -> MultimodalData:
     """Return a prepared dataset, normalised by the training statistics of its manifest.
 
@@ -32,9 +36,12 @@ def load_folder(
         folder: What ``rollingq data prepare`` or ``prepare_source`` wrote.
         name: Dataset that the folder has to hold; any if None.
         modalities: Which modalities, in which order; all of the folder if None.
+        like: Dataset whose training statistics normalise this one, as for what is out of its distribution; the
+            folder's own if None.
 
     Raises:
-        DataError: If the folder is another one, or a file is missing, changed or of another shape than promised.
+        DataError: If the folder has no training split and ``like`` is None, the folder is another one, or a file is
+            missing, changed or of another shape than promised.
     """
     folder = Path(folder)
     manifest = read_manifest(folder, name)
@@ -43,7 +50,13 @@ def load_folder(
         chosen = {n: specs[n] for n in (specs if modalities is None else modalities)}
         if sum(shard["bytes"] for shard in manifest["shards"].values()) < VERIFIED:
             verify(folder, manifest)
-        normalisers = {n: Normaliser(spec, **manifest["statistics"][n]) for n, spec in chosen.items()}
+        statistics = manifest["statistics"] if like is None else like.manifest["statistics"]
+        if not statistics:
+            raise DataError(
+                f"Expected {folder} to have a training split, but got a test split alone. Load it with like=DATA, the "
+                "dataset that a model was trained on."
+            )
+        normalisers = {n: Normaliser(spec, **statistics[n]) for n, spec in chosen.items()}
         names = read_samples(folder, manifest)
         return MultimodalData(
             name=manifest["dataset"],

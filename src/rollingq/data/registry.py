@@ -130,10 +130,10 @@ def prepare(
     """
     from rollingq.data.prepare.engine import prepare_source
 
-    kind: Any = source_of(name)
+    kind = source_of(name)
     for option in options or {}:
-        if option not in kind.__dataclass_fields__:
-            raise DataError(unknown_name(f"option of {name}", option, kind.__dataclass_fields__))
+        if option not in kind.options():
+            raise DataError(unknown_name(f"option of {name}", option, kind.options()))
     summary = prepare_source(
         kind(**(options or {})),
         root=Path(root),

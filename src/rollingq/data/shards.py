@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ def read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, list[st
     data = _read(folder / SAMPLES)
     _expect_sha256(folder / SAMPLES, sha256_of(data), manifest["samples"]["sha256"])
     names: dict[str, list[str]] = {}
-    for row in csv.DictReader(data.decode().splitlines()):
+    for row in csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")):
         names.setdefault(row["shard"].rpartition("-")[0], []).append(row["name"])
     return names
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rollingq.errors import DataError
+
 Kind = Literal["tokens", "spectrogram", "image", "frames", "flow"]
 Axis = Literal["feature", "channel", "all"]
 MASK = "/mask"
@@ -22,6 +24,9 @@ class ModalitySpec:
             tokens), a "channel" (of pixels), or "all" numbers.
         has_mask: Whether shards hold a mask ``[tokens]``, ``[frames]`` or ``[1]``: True where the sample is real.
         is_augmented: Whether training crops and flips it at random.
+
+    Raises:
+        DataError: If these do not fit each other.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +35,18 @@ class ModalitySpec:
     statistics: Axis = "feature"
     has_mask: bool = False
     is_augmented: bool = False
+
+    def __post_init__(self) -> None:
+        dims = {"tokens": 2, "spectrogram": 3, "image": 3, "frames": 4, "flow": 4}.get(self.kind)
+        is_pixels = self.kind in ("image", "frames", "flow")
+        problems = (
+            (len(self.shape) != dims or min(self.shape) < 1, f"{dims} sizes of {self.kind!r}, each at least 1"),
+            (self.statistics == "channel" and dims == 2, "statistics 'feature' or 'all' for tokens"),
+            (self.statistics == "feature" and dims != 2, "statistics 'channel' or 'all' for pixels"),
+            (self.is_augmented and not (is_pixels and self.dtype == "uint8"), "pixels of uint8 to augment"),
+        )
+        if wrong := [expected for is_wrong, expected in problems if is_wrong]:
+            raise DataError(f"Expected {' and '.join(wrong)}, but got {self}.")
 
     @property
     def mask_shape(self) -> tuple[int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rollingq.data.prepare.manifest import describe, recipe_of, versions_of_packages
 from rollingq.data.prepare.moments import moments_of
-from rollingq.data.prepare.readers import Outcome, Readers
+from rollingq.data.prepare.readers import Outcome, PassingTrouble, Readers
 from rollingq.data.prepare.shards import refuse_foreign
 from rollingq.data.prepare.source import SPLITS, Clip, Plan, Skipped, Source
 from rollingq.data.prepare.work import WorkFolder
@@ -82,12 +82,15 @@ def prepare_source(
             0); "raise" makes no folder if any clip is damaged.
 
     Raises:
-        DataError: If there is nothing to read, ``out`` is in use or cannot be written, no training clip is sound, or a
-            clip is damaged and ``on_error`` is "raise".
+        DataError: If there is nothing to read, ``out`` is in use or cannot be written, no clip of a split is sound, or
+            a clip is damaged and ``on_error`` is "raise".
     """
+    if workers is not None and workers < 1:
+        raise DataError(f"Expected at least 1 worker, but got {workers}; leave it out for one a core.")
+    given, out = out, out.resolve()
     refuse_foreign(out, source.name)
     plan = source.plan(root)
-    _check_plan(plan, source.name)
+    _check_plan(plan, source)
     with WorkFolder(out) as work:
         records, num_kept = _all_shards(source, plan, root, work, workers or cpu_count() or 1, on_progress)
         skipped = (*plan.skipped, *(Skipped(**row) for record in records.values() for row in record["skipped"]))
@@ -95,11 +98,16 @@ def prepare_source(
         manifest, samples = describe(source, plan, records, skipped)
         work.finish(manifest, {SAMPLES: samples})
     counts = {split: manifest["splits"][split]["per_class"] for split in SPLITS}
-    return PrepareSummary(source.name, str(out), counts, skipped, tuple(plan.absent), plan.notes, num_kept)
+    return PrepareSummary(source.name, str(given), counts, skipped, tuple(plan.absent), plan.notes, num_kept)
 
 
-def _check_plan(plan: Plan, name: str) -> None:
+def _check_plan(plan: Plan, source: Source) -> None:
     """Refuse what a source must not plan, before anything is read."""
+    name = source.name
+    try:
+        json.dumps([plan.notes, recipe_of(source), [clip.label for clip in plan.clips]])
+    except TypeError as error:
+        raise DataError(f"Expected notes, options and labels of {name} that JSON can hold, but {error}.") from error
     double = [clip for clip, count in Counter(clip.name for clip in plan.clips).items() if count > 1]
     foreign = {clip.split for clip in plan.clips} - set(SPLITS)
     wrong = [clip.name for clip in plan.clips if not 0 <= clip.label < len(plan.classes)]
@@ -154,7 +162,8 @@ def _filled(shard: _Shard, outcomes: Sequence[Outcome], plan: Plan) -> tuple[dic
     """Return the arrays of a shard and what its record says of it."""
     pairs = [(c, arrays) for c, arrays in zip(shard.clips, outcomes, strict=True) if not isinstance(arrays, Skipped)]
     skipped = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Skipped)]
-    record: dict[str, Any] = {"names": [clip.name for clip, _ in pairs], "skipped": skipped}
+    is_final = not any(isinstance(outcome, PassingTrouble) for outcome in outcomes)
+    record: dict[str, Any] = {"names": [clip.name for clip, _ in pairs], "skipped": skipped, "is_final": is_final}
     if not pairs:
         return {}, {**record, "moments": {}}
     stacked = {key: np.stack([arrays[key] for _, arrays in pairs]) for key in pairs[0][1]}
@@ -177,12 +186,12 @@ def _key(shard: _Shard, common: str, root: Path) -> str:
     return hashlib.sha256(json.dumps([common, str(root), clips, files], sort_keys=True).encode()).hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _refuse_damaged(
@@ -194,7 +203,9 @@ def _refuse_damaged(
             f"Expected {len(plan.clips)} sound clips, but got {len(skipped)} damaged ({listed}). What is sound is kept "
             f"in {work.path} for the next call."
         )
-    if not any(record["names"] for name, record in records.items() if name.startswith("train-")):
-        work.drop()
-        first = "; ".join(listed.split("; ")[:3]) or "the training split has no clip"
-        raise DataError(f"Expected sound clips in the training split, but got none ({first}).")
+    planned = {clip.split for clip in plan.clips}
+    for split in SPLITS:
+        if split in planned and not any(r["names"] for name, r in records.items() if name.startswith(f"{split}-")):
+            work.drop()
+            first = "; ".join(listed.split("; ")[:3])
+            raise DataError(f"Expected sound clips in the split {split}, but got none ({first}).")

@@ -84,12 +84,14 @@ def _table(records: Mapping[str, dict[str, Any]], clips: Mapping[str, Clip], cla
     for shard, record in records.items():
         rows = ((clips[name], row) for row, name in enumerate(record["names"]))
         writer.writerows((shard, row, clip.name, classes[clip.label], clip.group) for clip, row in rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _statistics(plan: Plan, records: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Return mean and standard deviation of the training split, by modality."""
-    found = {}
+    """Return mean and standard deviation of the training split, by modality; nothing where there is no such split."""
+    found: dict[str, dict[str, list[float]]] = {}
+    if not any(record.get("moments") for record in records.values()):
+        return found
     for name in plan.modalities:
         parts = [Moments.from_json(r["moments"][name]) for r in records.values() if r.get("moments")]
         total = sum(parts[1:], parts[0])

@@ -33,7 +33,7 @@ def depth_flow(
         MissingExtraError: If OpenCV is not installed.
 
     Source:
-        Kroeger, Timofte, Dai, Van Gool: "Fast optical flow using dense inverse search", ECCV 2016.
+        Kroeger et al.: "Fast optical flow using dense inverse search", ECCV 2016.
     """
     if len(depth) < 2:
         raise BadFileError(f"expected at least 2 frames of depth, got {len(depth)}")

@@ -1,23 +1,36 @@
 """Read clips in worker processes: in order, in bounded memory, and alive after a reader that died or hangs."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from pickle import PicklingError
+from threading import Thread
 from types import TracebackType
 
 import numpy as np
 
 from rollingq.data.prepare.source import Arrays, BadFileError, Clip, Skipped, Source
 from rollingq.data.spec import MASK, ModalitySpec
+from rollingq.errors import DataError
 
-Outcome = Arrays | Skipped
 SECONDS_A_CLIP = 300.0
 """After this long a reader counts as hung."""
 DIED = "the process that read it died: a crash in a decoder, or no memory left"
-HUNG = f"reading it took longer than {SECONDS_A_CLIP:.0f} s"
+HUNG = "reading it took too long"
+
+
+@dataclass(frozen=True)
+class PassingTrouble(Skipped):
+    """A clip that could not be read now, though it may be sound: the next call tries it again."""
+
+
+Outcome = Arrays | Skipped
 
 
 def read_clip(clip: Clip, *, source: Source, root: Path, modalities: dict[str, ModalitySpec]) -> Outcome:
@@ -27,9 +40,9 @@ def read_clip(clip: Clip, *, source: Source, root: Path, modalities: dict[str, M
     except BadFileError as error:
         return Skipped(clip.name, error.file or _file(clip), " ".join(str(error).split()))
     except OSError as error:
-        return Skipped(clip.name, _file(clip), error.strerror or type(error).__name__)
+        return PassingTrouble(clip.name, _file(clip), error.strerror or type(error).__name__)
     except MemoryError:
-        return Skipped(clip.name, _file(clip), "no memory left to read it")
+        return PassingTrouble(clip.name, _file(clip), "no memory left to read it")
 
 
 def _file(clip: Clip) -> str:
@@ -37,7 +50,15 @@ def _file(clip: Clip) -> str:
 
 
 def _complete(arrays: Arrays, modalities: dict[str, ModalitySpec]) -> Arrays:
-    """Return exactly the planned arrays; what a sample misses is zero and masked."""
+    """Return exactly the planned arrays; what a sample misses is zero and masked.
+
+    Raises:
+        DataError: If the source gives what it did not plan.
+        BadFileError: If an array has another form than planned, or holds NaN.
+    """
+    known = {*modalities, *(n + MASK for n, spec in modalities.items() if spec.has_mask and n in arrays)}
+    if unplanned := sorted(arrays.keys() - known):
+        raise DataError(f"Expected a source to read what it planned, but got {', '.join(unplanned)}; mend its read().")
     full: Arrays = {}
     for name, spec in modalities.items():
         array = arrays.get(name)
@@ -45,8 +66,10 @@ def _complete(arrays: Arrays, modalities: dict[str, ModalitySpec]) -> Arrays:
             raise BadFileError(f"no {name} was read")
         full[name] = np.zeros(spec.shape, spec.dtype) if array is None else _checked(name, array, spec)
         if spec.has_mask:
-            whole = np.full(spec.mask_shape, array is not None)
-            full[name + MASK] = np.asarray(arrays.get(name + MASK, whole), bool).reshape(spec.mask_shape)
+            mask = arrays.get(name + MASK, np.full(spec.mask_shape, array is not None))
+            if mask.shape != spec.mask_shape or mask.dtype != bool:
+                raise BadFileError(f"expected a mask {list(spec.mask_shape)} of {name}, got {list(mask.shape)}")
+            full[name + MASK] = mask
     return full
 
 
@@ -85,10 +108,15 @@ class Readers:
         self._stop(kill=error is not None)
 
     def read(self, clips: Sequence[Clip]) -> Iterator[Outcome]:
-        """Yield what became of each clip, in their order; at most a few batches are read ahead."""
+        """Yield what became of each clip, in their order; at most a few batches are read ahead.
+
+        Raises:
+            DataError: If worker processes cannot start or cannot import the source.
+        """
         if self._workers == 1:
             yield from map(self._read, clips)
             return
+        self._expect_workers()
         batches = (clips[start : start + self._batch] for start in range(0, len(clips), self._batch))
         yield from self._in_order(batches)
 
@@ -104,7 +132,7 @@ class Readers:
     def _next(self, waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]]) -> list[Outcome]:
         batch, future = waiting.popleft()
         try:
-            return future.result(SECONDS_A_CLIP * len(batch))
+            return future.result(SECONDS_A_CLIP + 10 * len(batch))
         except (BrokenExecutor, TimeoutError):
             self._stop(kill=True)
             outcomes = [self._alone(clip) for clip in batch]
@@ -118,17 +146,27 @@ class Readers:
         try:
             [outcome] = self._submit([clip]).result(SECONDS_A_CLIP)
         except BrokenExecutor:
-            outcome = Skipped(clip.name, _file(clip), DIED)
+            outcome = PassingTrouble(clip.name, _file(clip), DIED)
         except TimeoutError:
-            outcome = Skipped(clip.name, _file(clip), HUNG)
+            outcome = PassingTrouble(clip.name, _file(clip), HUNG)
         else:
             return outcome
         self._stop(kill=True)
         return outcome
 
+    def _expect_workers(self) -> None:
+        """Let one worker start and receive the source, before clips are blamed for what is not their fault."""
+        try:
+            self._submit([]).result(SECONDS_A_CLIP)
+        except (BrokenExecutor, PicklingError, AttributeError, ImportError) as error:
+            raise DataError(
+                "Expected worker processes that can import the source, but got none: put its class into a module and "
+                "the call below if __name__ == '__main__', or use 1 worker."
+            ) from error
+
     def _submit(self, clips: Sequence[Clip]) -> Future[list[Outcome]]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+            self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _end_with_parent)
         try:
             return self._pool.submit(_read_all, self._read, clips)
         except BrokenExecutor as error:
@@ -147,3 +185,16 @@ class Readers:
 
 def _read_all(read: "partial[Outcome]", clips: Sequence[Clip]) -> list[Outcome]:
     return [read(clip) for clip in clips]
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that it reads for has ended, however that came."""
+    parent = parent_process()
+    assert parent is not None, "only worker processes end with their parent"
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -62,7 +62,7 @@ def refuse_foreign(out: Path, dataset: str) -> None:
     try:
         manifest = json.loads((out / MANIFEST).read_bytes())  # Of any format: an older one is replaced as well.
         found = manifest.get("dataset") if "format" in manifest else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         found = None
     if found != dataset:
         raise DataError(

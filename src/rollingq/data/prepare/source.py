@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -128,3 +128,8 @@ class Source(ABC):
         Raises:
             BadFileError: If a file cannot be used; the clip is then left out and named.
         """
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """Return the names of the fields: what a user can choose."""
+        return tuple(found.name for found in fields(cls))  # type: ignore[arg-type]

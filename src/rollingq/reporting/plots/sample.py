@@ -38,11 +38,11 @@ def sample_figure(view: SampleView) -> "Figure":
     rows = {name: list(_pictures(panel)) for name, panel in view.panels.items()}
     figure = Figure(figsize=(8, 0.7 + 2.4 * len(rows)), layout="constrained")
     figure.suptitle(f"{label(view.label)}\n{label(view.dataset)}, {view.split} {view.index}: {label(view.name)}")
-    for part, (name, pictures) in zip(np.ravel(figure.subfigures(len(rows), 1)), rows.items(), strict=True):
+    parts: Any = figure.subfigures(len(rows), 1, squeeze=False)
+    for part, (name, pictures) in zip(parts[:, 0], rows.items(), strict=True):
         panel = view.panels[name]
-        part.suptitle(
-            f"{label(name)}: {panel.kind} {'x'.join(map(str, panel.array.shape))}{_masked(panel)}", x=0.02, ha="left"
-        )
+        form = "x".join(map(str, panel.array.shape))
+        part.suptitle(f"{label(name)}: {panel.kind} {form}{_masked(panel)}", x=0.02, ha="left")
         for axes, picture in zip(np.ravel(part.subplots(1, len(pictures), squeeze=False)), pictures, strict=True):
             _draw(axes, picture, panel)
     return figure

@@ -1,0 +1,208 @@
+"""Decode one stream of a media file to its end, or say in one line what is wrong with the file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rollingq.data.containers import check_size, states_length
+from rollingq.data.prepare.source import BadFileError
+from rollingq.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+Kind = Literal["video", "audio"]
+FORMATS = (
+    "mov", "avi", "flv", "matroska", "webm", "wav", "w64", "aiff", "au", "caf", "flac", "mp3", "ogg", "aac", "asf",
+    "mpeg", "mpegts", "mpegvideo", "m4v", "h264", "hevc", "dv", "ivf",
+)  # fmt: skip
+"""FFmpeg's names of the containers that are read: no playlists, as they open other files and addresses."""
+_STREAM_LENGTH = {"mov", "avi", "wav", "w64", "aiff", "flac"}
+"""Containers that state the length of each stream."""
+_FILE_LENGTH = {"flv", "matroska", "asf"}
+"""Containers that state one length, that of the longest stream. Elsewhere the length is an estimate."""
+_LEAST_MISSING, _MISSING_SHARE = 0.5, 0.05
+"""Seconds and share that may be missing: a sound file's stream ends slightly before or after the stated time."""
+
+
+class NoSoundError(BadFileError):
+    """A file is sound, but holds no sound."""
+
+
+@dataclass
+class Decoder:
+    """One stream of an open file; the others only tell how long the file is.
+
+    Attributes:
+        container: The open file.
+        stream: What is decoded.
+        is_stated: Whether the file states its length, and does not just let it be estimated.
+        stream_end: Where the decoded stream was found to end so far, in seconds from the file's beginning.
+        file_end: The same of the longest stream.
+        num_packets: Packets of the stream so far.
+        num_frames: Frames of the stream so far.
+    """
+
+    container: "InputContainer"
+    stream: Any
+    is_stated: bool
+    stream_end: float = 0.0
+    file_end: float = 0.0
+    num_packets: int = 0
+    num_frames: int = 0
+
+    @property
+    def announced(self) -> float:
+        """Seconds that the file says the stream, or the file, lasts; 0 if it does not say."""
+        if self._format in _STREAM_LENGTH and self.stream.duration:
+            return max(0.0, float(self.stream.duration * self.stream.time_base))
+        return max(0, self.container.duration or 0) / 1e6
+
+    @property
+    def _format(self) -> str:
+        return self.container.format.name.split(",")[0]
+
+    @cached_property
+    def _origin(self) -> float:
+        return (self.container.start_time or 0) / 1e6
+
+    @cached_property
+    def _units(self) -> list[float]:
+        """Seconds of one tick of each stream."""
+        return [float(stream.time_base or 0) for stream in self.container.streams]
+
+    def frames(self, until: float) -> Iterator[tuple[float, Any]]:
+        """Yield each frame with its time in seconds from the file's beginning.
+
+        Args:
+            until: Seconds that the file has to last at least; 0 for as long as it says.
+
+        Raises:
+            BadFileError: If the stream cannot be decoded to its end, or ends too early.
+        """
+        with reasons("damaged"):
+            for packet in self.container.demux():
+                yield from self._decode(packet)
+        if not self.num_frames:
+            raise BadFileError(f"expected {self.stream.type} frames, got none")
+        self._check_length(until)
+
+    def _decode(self, packet: Any) -> Iterator[tuple[float, Any]]:  # noqa: ANN401
+        self._note_end(packet)
+        if packet.stream_index != self.stream.index:
+            return
+        self.num_packets += packet.size > 0
+        if packet.is_corrupt:
+            raise BadFileError(f"damaged after {self.stream_end:.2f} s (a cut or corrupt packet)")
+        for frame in packet.decode():
+            if frame.is_corrupt:
+                raise BadFileError(f"damaged after {self.stream_end:.2f} s (a corrupt frame)")
+            time = self.stream_end if frame.time is None else float(frame.time) - self._origin
+            self.stream_end = max(self.stream_end, time + self._seconds(frame))
+            self.num_frames += 1
+            yield time, frame
+
+    def _note_end(self, packet: Any) -> None:  # noqa: ANN401
+        begin = packet.dts if packet.pts is None else packet.pts
+        if begin is not None:
+            end = (begin + (packet.duration or 0)) * self._units[packet.stream_index] - self._origin
+            self.file_end = max(self.file_end, end)
+
+    def _seconds(self, frame: Any) -> float:  # noqa: ANN401
+        if self.stream.type == "audio":
+            return float(frame.samples / frame.sample_rate)
+        if frame.duration:
+            return float(frame.duration * self._units[self.stream.index])
+        return self.frame_seconds
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds that one frame of a video lasts, on average; 0 if unknown."""
+        rate = self.stream.average_rate if self.stream.type == "video" else None
+        return 1 / float(rate) if rate else 0.0
+
+    def _check_length(self, until: float) -> None:
+        stated = self.announced if self.is_stated else 0.0
+        found = self.file_end if self._format in _FILE_LENGTH else self.stream_end - self._stream_start
+        lost = max(0, self.stream.frames - self.num_packets) * self.frame_seconds
+        for expected, got in ((stated, found), (stated, stated - lost), (until, self.stream_end)):
+            if expected - got > max(_LEAST_MISSING, _MISSING_SHARE * expected):
+                raise BadFileError(f"cut off: expected {expected:.2f} s of {self.stream.type}, got {got:.2f} s")
+
+    @property
+    def _stream_start(self) -> float:
+        start = self.stream.start_time
+        return float(start * self.stream.time_base) - self._origin if start else 0.0
+
+
+@contextmanager
+def opened(path: Path, kind: Kind) -> Iterator[Decoder]:
+    """Open a file for decoding its best stream of this kind with one thread.
+
+    Raises:
+        NoSoundError: If sound is asked for and the file has none.
+        BadFileError: If the file is cut off, cannot be opened, or has no such stream.
+        MissingExtraError: If PyAV is not installed.
+    """
+    av = _av()
+    check_size(path)
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    with reasons(f"expected a file with {kind}, got one that cannot be opened"):
+        container = av.open(f"file:{path}", container_options=options, metadata_errors="replace")
+    with container:
+        stream = _stream(container, kind)
+        stream.codec_context.thread_count = 1
+        name = container.format.name.split(",")[0]
+        if name not in _FILE_LENGTH:
+            _leave_out(container, stream)
+        yield Decoder(container, stream, name in _STREAM_LENGTH | _FILE_LENGTH or states_length(path))
+
+
+def _stream(container: "InputContainer", kind: Kind) -> Any:  # noqa: ANN401
+    streams: list[Any] = list(container.streams.video if kind == "video" else container.streams.audio)
+    streams = [stream for stream in streams if not int(stream.disposition) & _cover()]
+    if not streams:
+        raise NoSoundError("no sound") if kind == "audio" else BadFileError("no video in the file")
+    best: Any = container.streams.best(kind)
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise BadFileError(f"expected {kind} in a known coding, got none")
+    return stream
+
+
+def _leave_out(container: "InputContainer", stream: Any) -> None:  # noqa: ANN401
+    """Let the other streams' packets be skipped."""
+    from av.stream import Discard
+
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+
+
+def _cover() -> int:
+    from av.stream import Disposition
+
+    return int(Disposition.attached_pic)
+
+
+@contextmanager
+def reasons(what: str) -> Iterator[None]:
+    """Turn any error into a reason; damaged files make PyAV raise IndexError, PermissionError and so on."""
+    try:
+        yield
+    except BadFileError:
+        raise
+    except Exception as error:
+        text = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise BadFileError(f"{what} ({' '.join(str(text).split())[:80]})") from error
+
+
+def _av() -> Any:  # noqa: ANN401
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "lab") from error
+    return av
