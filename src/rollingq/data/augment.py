@@ -29,7 +29,7 @@ class Draws:
             >>> bool((Draws.of(torch.arange(3), seed=0, epoch=1).seeds == torch.arange(3) + 1_000_003).all())
             True
         """
-        return cls(index + 1_000_003 * (epoch + 1_009 * seed))
+        return cls(index + 1_000_003 * (epoch + 1_009 * seed) % 2**32)
 
 
 def crop_box(size: tuple[int, int], generator: torch.Generator) -> tuple[int, int, int, int]:

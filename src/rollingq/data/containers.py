@@ -40,7 +40,7 @@ def _check_riff(file: BinaryIO, size: int, *, is_wave: bool) -> None:
             _check_wave(file, size)
         if length in (0, 0xFFFFFFFF) or (length >= _UNKNOWN and is_wave):
             return
-        _check_end(begin + 8 + length, size)
+        _check_end(begin + 8 + length - 1, size)  # An odd last chunk may lack its padding byte.
         begin += 8 + length + length % 2
 
 
@@ -76,7 +76,7 @@ def _header(file: BinaryIO, begin: int, order: str) -> tuple[bytes, int]:
 
 
 def _check_end(announced: int, size: int) -> None:
-    if announced > size + 1:  # An odd last part may lack its padding byte.
+    if announced > size:
         raise BadFileError(f"cut off: expected {announced} bytes as its header says, got {size}")
 
 

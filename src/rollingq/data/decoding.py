@@ -23,8 +23,11 @@ FORMATS = (
 _STREAM_LENGTH = {"mov", "avi", "wav", "w64", "aiff", "flac"}
 """Containers that state the length of each stream."""
 _FILE_LENGTH = {"flv", "matroska", "asf"}
-"""Containers that state one length, that of the longest stream. Elsewhere the length is an estimate."""
-_LEAST_MISSING, _MISSING_SHARE = 0.5, 0.05
+"""Containers that state one length, that of the longest stream.
+
+Ogg and MPEG streams state none: what FFmpeg tells of them is an estimate, and a cut between two packets stays unseen.
+"""
+_LEAST_MISSING, _MISSING_SHARE = 0.25, 0.05
 """Seconds and share that may be missing: a sound file's stream ends slightly before or after the stated time."""
 
 
@@ -92,11 +95,11 @@ class Decoder:
 
     def _decode(self, packet: Any) -> Iterator[tuple[float, Any]]:  # noqa: ANN401
         self._note_end(packet)
+        if packet.is_corrupt:
+            raise BadFileError(f"damaged after {self.stream_end:.2f} s (a cut or corrupt packet)")
         if packet.stream_index != self.stream.index:
             return
         self.num_packets += packet.size > 0
-        if packet.is_corrupt:
-            raise BadFileError(f"damaged after {self.stream_end:.2f} s (a cut or corrupt packet)")
         for frame in packet.decode():
             if frame.is_corrupt:
                 raise BadFileError(f"damaged after {self.stream_end:.2f} s (a corrupt frame)")

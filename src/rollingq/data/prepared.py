@@ -12,7 +12,7 @@ from rollingq.data.base import MultimodalData, Split
 from rollingq.data.rows import MappedRows, Normaliser, Rows
 from rollingq.data.shards import described_by_manifest, expect_shapes, read_manifest, read_samples, verify
 from rollingq.data.spec import MASK, ModalitySpec
-from rollingq.errors import DataError
+from rollingq.errors import DataError, unknown_name
 
 SPLITS = ("train", "val", "test")
 VERIFIED = 2**30
@@ -40,14 +40,14 @@ def load_folder(
             folder's own if None.
 
     Raises:
-        DataError: If the folder has no training split and ``like`` is None, the folder is another one, or a file is
-            missing, changed or of another shape than promised.
+        DataError: If the folder has no training split and ``like`` is None, the folder is another one or has no such
+            modality, or a file is missing, changed or of another shape than promised.
     """
     folder = Path(folder)
     manifest = read_manifest(folder, name)
     with described_by_manifest(folder):
         specs = {n: ModalitySpec.from_json(table) for n, table in manifest["modalities"].items()}
-        chosen = {n: specs[n] for n in (specs if modalities is None else modalities)}
+        chosen = {n: _known(n, specs) for n in (specs if modalities is None else modalities)}
         if sum(shard["bytes"] for shard in manifest["shards"].values()) < VERIFIED:
             verify(folder, manifest)
         statistics = manifest["statistics"] if like is None else like.manifest["statistics"]
@@ -65,6 +65,12 @@ def load_folder(
             splits={split: _split(folder, manifest, split, chosen, normalisers, names) for split in SPLITS},
             manifest=manifest,
         )
+
+
+def _known(name: str, specs: Mapping[str, ModalitySpec]) -> ModalitySpec:
+    if name not in specs:
+        raise DataError(unknown_name("modality", name, specs))
+    return specs[name]
 
 
 def _split(

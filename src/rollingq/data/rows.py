@@ -95,9 +95,16 @@ class MappedRows:
         return self._spec.is_augmented
 
     def raw(self, index: Int[Tensor, " B"]) -> Tensor:
-        """Return samples as they are stored."""
+        """Return samples as they are stored.
+
+        Raises:
+            IndexError: If there is no such sample.
+        """
         if len(self._shards) == 1:
             return self._shards[0][index]
+        index = torch.where(index < 0, index + self.shape[0], index)
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.shape[0]:
+            raise IndexError(f"expected samples below {self.shape[0]}, got {index.tolist()}")
         shard = torch.bucketize(index, self._ends, right=True)
         found = torch.empty(len(index), *self._spec.shape, dtype=self._shards[0].dtype)
         for number in shard.unique().tolist():

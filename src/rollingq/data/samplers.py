@@ -46,7 +46,8 @@ class EpochSampler(Sampler[BatchIndex]):
     def __init__(self, num_samples: int, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
         if num_samples < 1 or batch_size < 1:
             raise DataError(
-                f"Expected at least 1 sample and a batch size of 1, but got {num_samples} and {batch_size}."
+                f"Expected a split of at least 1 sample and a batch size of at least 1, but got {num_samples} and "
+                f"{batch_size}."
             )
         self.num_samples, self.batch_size, self.seed, self.shuffle = num_samples, batch_size, seed, shuffle
         self.epoch = 0

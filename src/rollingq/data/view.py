@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rollingq.data.spec import Kind
-from rollingq.errors import DataError
+from rollingq.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     from rollingq.data.base import MultimodalData
@@ -45,7 +45,7 @@ def view_sample(data: "MultimodalData", split: str, index: int) -> SampleView:
         index: Number of the sample in its split, from 0.
 
     Raises:
-        DataError: If the split has no such sample.
+        DataError: If there is no such split, or no such sample in it.
 
     Example:
         >>> from rollingq.data.registry import load
@@ -56,10 +56,13 @@ def view_sample(data: "MultimodalData", split: str, index: int) -> SampleView:
 
     from rollingq.data.rows import MappedRows
 
+    if split not in data.splits:
+        raise DataError(unknown_name("split", split, data.splits))
     found = data.splits[split]
     if not 0 <= index < len(found):
         raise DataError(
-            f"Expected --index from 0 to {len(found) - 1} in {split} of {data.name}, but got {index}; choose another."
+            f"Expected an index below {len(found)}, the number of samples in {split} of {data.name}, but got {index}; "
+            "choose another."
         )
     at = torch.tensor([index])
     panels = {}

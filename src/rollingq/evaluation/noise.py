@@ -21,7 +21,7 @@ class NoiseRows:
         at = torch.arange(self.shape[0])[index]
         found = torch.empty(len(at), *self.shape[1:])
         for number, sample in enumerate(at.tolist()):
-            found[number].normal_(generator=torch.Generator().manual_seed(self.seed * 1_000_003 + sample))
+            found[number].normal_(generator=torch.Generator().manual_seed((self.seed * 1_000_003 + sample) % 2**32))
         return found
 
 

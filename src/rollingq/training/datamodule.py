@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from rollingq.data.base import MultimodalData
 from rollingq.data.samplers import make_loader
+from rollingq.errors import DataError, unknown_name
 
 Loader = DataLoader[dict[str, Any]]
 
@@ -24,6 +25,9 @@ class MultimodalDataModule(pl.LightningDataModule):
         is_augmented: Whether training crops and flips frames at random.
         chosen_by: Split that validation reads.
         num_workers: Processes that read batches ahead.
+
+    Raises:
+        DataError: If there is no split ``chosen_by``.
 
     Example:
         >>> from rollingq.data.registry import load
@@ -43,6 +47,8 @@ class MultimodalDataModule(pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        if chosen_by not in data.splits:
+            raise DataError(unknown_name("chosen_by", chosen_by, data.splits))
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.is_augmented, self.chosen_by, self.num_workers = is_augmented, chosen_by, num_workers
 

@@ -79,7 +79,7 @@ def _per_class(clips: Sequence[Clip], classes: Sequence[str]) -> dict[str, int]:
 def _table(records: Mapping[str, dict[str, Any]], clips: Mapping[str, Clip], classes: Sequence[str]) -> bytes:
     """Return one line a sample: where it is, what it is, and whom it belongs to."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     writer.writerow(("shard", "row", "name", "class", "group"))
     for shard, record in records.items():
         rows = ((clips[name], row) for row, name in enumerate(record["names"]))

@@ -4,8 +4,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from functools import partial
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -132,7 +132,7 @@ class Readers:
     def _next(self, waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]]) -> list[Outcome]:
         batch, future = waiting.popleft()
         try:
-            return future.result(SECONDS_A_CLIP + 10 * len(batch))
+            return future.result(SECONDS_A_CLIP * (1 + len(batch) / 30))
         except (BrokenExecutor, TimeoutError):
             self._stop(kill=True)
             outcomes = [self._alone(clip) for clip in batch]
@@ -158,7 +158,7 @@ class Readers:
         """Let one worker start and receive the source, before clips are blamed for what is not their fault."""
         try:
             self._submit([]).result(SECONDS_A_CLIP)
-        except (BrokenExecutor, PicklingError, AttributeError, ImportError) as error:
+        except (BrokenExecutor, PicklingError, AttributeError, ImportError, TimeoutError) as error:
             raise DataError(
                 "Expected worker processes that can import the source, but got none: put its class into a module and "
                 "the call below if __name__ == '__main__', or use 1 worker."

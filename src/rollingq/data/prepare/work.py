@@ -19,7 +19,8 @@ class WorkFolder:
     """``.OUT.partial`` beside the folder to make; one process at a time. Use as a context.
 
     A shard counts as done when its record is there, says the same key and that nothing of it should be tried again,
-    and the shard's bytes have the recorded sha-256. The record is written after the shard, and both appear under their names only when they are whole.
+    and the shard's bytes have the recorded sha-256. The record is written after the shard, and both appear under their
+    names only when they are whole.
 
     Args:
         out: Folder to make in the end.
