@@ -45,6 +45,7 @@ class Decoder:
         is_stated: Whether the file states its length, and does not just let it be estimated.
         stream_end: Where the decoded stream was found to end so far, in seconds from the file's beginning.
         file_end: The same of the longest stream.
+        seconds: Sum of the lengths of the stream's frames so far.
         num_packets: Packets of the stream so far.
         num_frames: Frames of the stream so far.
     """
@@ -54,6 +55,7 @@ class Decoder:
     is_stated: bool
     stream_end: float = 0.0
     file_end: float = 0.0
+    seconds: float = 0.0
     num_packets: int = 0
     num_frames: int = 0
 
@@ -64,7 +66,7 @@ class Decoder:
             return max(0.0, float(self.stream.duration * self.stream.time_base))
         return max(0, self.container.duration or 0) / 1e6
 
-    @property
+    @cached_property
     def _format(self) -> str:
         return self.container.format.name.split(",")[0]
 
@@ -95,18 +97,23 @@ class Decoder:
 
     def _decode(self, packet: Any) -> Iterator[tuple[float, Any]]:  # noqa: ANN401
         self._note_end(packet)
-        if packet.is_corrupt:
-            raise BadFileError(f"damaged after {self.stream_end:.2f} s (a cut or corrupt packet)")
+        self._check_flag(packet)
         if packet.stream_index != self.stream.index:
             return
         self.num_packets += packet.size > 0
         for frame in packet.decode():
-            if frame.is_corrupt:
-                raise BadFileError(f"damaged after {self.stream_end:.2f} s (a corrupt frame)")
+            self._check_flag(frame)
             time = self.stream_end if frame.time is None else float(frame.time) - self._origin
-            self.stream_end = max(self.stream_end, time + self._seconds(frame))
+            seconds = self._seconds(frame)
+            self.stream_end = max(self.stream_end, time + seconds)
+            self.seconds += seconds
             self.num_frames += 1
             yield time, frame
+
+    def _check_flag(self, part: Any) -> None:  # noqa: ANN401
+        # The last part of a WAV of unknown length always has the flag; a cut WAV is found by its header.
+        if part.is_corrupt and self._format != "wav":
+            raise BadFileError(f"damaged after {self.stream_end:.2f} s (a cut or corrupt part)")
 
     def _note_end(self, packet: Any) -> None:  # noqa: ANN401
         begin = packet.dts if packet.pts is None else packet.pts
@@ -129,9 +136,11 @@ class Decoder:
 
     def _check_length(self, until: float) -> None:
         stated = self.announced if self.is_stated else 0.0
-        found = self.file_end if self._format in _FILE_LENGTH else self.stream_end - self._stream_start
+        span = self.stream_end - self._stream_start
+        found = self.file_end if self._format in _FILE_LENGTH else span
         lost = max(0, self.stream.frames - self.num_packets) * self.frame_seconds
-        for expected, got in ((stated, found), (stated, stated - lost), (until, self.stream_end)):
+        total = self.seconds if self.stream.type == "audio" else span
+        for expected, got in ((stated, found), (stated, stated - lost), (span, total), (until, self.stream_end)):
             if expected - got > max(_LEAST_MISSING, _MISSING_SHARE * expected):
                 raise BadFileError(f"cut off: expected {expected:.2f} s of {self.stream.type}, got {got:.2f} s")
 

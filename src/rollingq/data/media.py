@@ -192,7 +192,8 @@ class _Shrink:
 
         self.size, self.format = (height, width), "gray" if gray else "rgb24"
         self.reformat = partial(VideoReformatter().reformat, format=self.format, threads=1)
-        self.interpolation = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        full_colour = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+        self.interpolation = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | full_colour
 
     def __call__(self, frame: "VideoFrame") -> UInt8[np.ndarray, "..."]:
         turns = round(frame.rotation / 90) % 4

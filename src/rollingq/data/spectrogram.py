@@ -18,7 +18,7 @@ PAPER_HOP, CODE_HOP = 159, 353
 """Samples from one window to the next; the paper's is what 353 samples of overlap leave."""
 FLOOR = 1e-7
 """Added before the logarithm."""
-FLAT = 1e-6
+FLAT = 1e-5
 """A spectrogram with a smaller deviation has nothing in it; it becomes all zeros."""
 FBANK_MEAN, FBANK_STD = -4.503877, 5.141276
 Samples = Float32[np.ndarray, " N"]
@@ -148,7 +148,7 @@ def _log_standardised(values: Bins) -> Bins:
     """Return the z-score of the logarithm, in place: new memory would take longer than the arithmetic."""
     values += FLOOR
     np.log(values, out=values)
-    values -= values.mean()
+    values -= float(values.mean(dtype=np.float64))
     deviation = math.sqrt(np.vdot(values, values) / values.size)
     values *= 0.0 if deviation < FLAT else 1.0 / deviation
     return values

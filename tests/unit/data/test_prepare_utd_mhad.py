@@ -161,7 +161,7 @@ def test_an_unreadable_root_is_a_data_error(raw, monkeypatch):
 
 def test_without_a_sound_training_recording_there_is_nothing_to_write(tmp_path, replica):
     replica(tmp_path / "raw", "a1_s2_t1")
-    with pytest.raises(DataError, match="Expected sound clips in the training split, but got none"):
+    with pytest.raises(DataError, match="Expected the root to hold training clips of utd_mhad"):
         prepare(root=tmp_path / "raw", out=tmp_path / "out", workers=1)
 
 

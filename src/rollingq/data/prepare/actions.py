@@ -207,7 +207,8 @@ class Actions(Source, ABC):
         notes = {**listing.notes, "flow": kind, "overlap": overlap((clip.split, clip.group) for clip in clips)}
         skipped = [clip for clip in planned if isinstance(clip, Skipped)]
         absent = sorted(clip.name for clip in listing.clips if clip.name not in videos)
-        return Plan(listing.classes, self.modalities(), clips, skipped, absent, notes)
+        has_training = self.part != "ood"
+        return Plan(listing.classes, self.modalities(), clips, skipped, absent, notes, has_training)
 
     def modalities(self) -> dict[str, ModalitySpec]:
         """Return the form of both modalities."""

@@ -115,7 +115,7 @@ class Custom(Source):
         if form.spec.kind != "tokens":
             return {modality: array}
         tokens, mask = fit(array, form.spec.shape[0])
-        return {modality: tokens, modality + MASK: mask}
+        return {modality: tokens, modality + MASK: mask} if form.spec.has_mask else {modality: tokens}
 
 
 @lru_cache(maxsize=4)

@@ -41,6 +41,8 @@ class PrepareSummary:
     """Clips of the published dataset, or of the user's list, that the root holds no file of."""
     notes: Mapping[str, Any]
     """What else the dataset has to say: overlap of people between splits, clips without sound, and so on."""
+    lacking: Mapping[str, int]
+    """Modality -> samples that lack it; their mask is False."""
     num_kept: int = 0
     """Clips that an interrupted call had read before."""
 
@@ -98,7 +100,8 @@ def prepare_source(
         manifest, samples = describe(source, plan, records, skipped)
         work.finish(manifest, {SAMPLES: samples})
     counts = {split: manifest["splits"][split]["per_class"] for split in SPLITS}
-    return PrepareSummary(source.name, str(given), counts, skipped, tuple(plan.absent), plan.notes, num_kept)
+    lacking = manifest["lacking"]
+    return PrepareSummary(source.name, str(given), counts, skipped, tuple(plan.absent), plan.notes, lacking, num_kept)
 
 
 def _check_plan(plan: Plan, source: Source) -> None:
@@ -122,6 +125,8 @@ def _check_plan(plan: Plan, source: Source) -> None:
             raise DataError(f"Expected {name} to have {text}, but got {', '.join(found[:3])}. Mend its source.")
     if not plan.clips:
         raise DataError(f"Expected the root to hold clips of {name}, but got none. Look at its layout in the docs.")
+    if plan.needs_training and not any(clip.split == "train" for clip in plan.clips):
+        raise DataError(f"Expected the root to hold training clips of {name}, but got others alone. Add them.")
 
 
 def _shards_of(source: Source, plan: Plan) -> list[_Shard]:
@@ -165,11 +170,13 @@ def _filled(shard: _Shard, outcomes: Sequence[Outcome], plan: Plan) -> tuple[dic
     is_final = not any(isinstance(outcome, PassingTrouble) for outcome in outcomes)
     record: dict[str, Any] = {"names": [clip.name for clip, _ in pairs], "skipped": skipped, "is_final": is_final}
     if not pairs:
-        return {}, {**record, "moments": {}}
+        return {}, {**record, "moments": {}, "lacking": {}}
     stacked = {key: np.stack([arrays[key] for _, arrays in pairs]) for key in pairs[0][1]}
     if shard.split == "train":
         moments = {m: moments_of(stacked[m], spec, stacked.get(m + MASK)) for m, spec in plan.modalities.items()}
         record["moments"] = {name: found.to_json() for name, found in moments.items()}
+    masks = {m: stacked[m + MASK] for m, spec in plan.modalities.items() if spec.has_mask}
+    record["lacking"] = {m: int((~mask.any(1)).sum()) for m, mask in masks.items()}
     return {"label": np.array([clip.label for clip, _ in pairs], np.int64), **stacked}, record
 
 

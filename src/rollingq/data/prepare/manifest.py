@@ -58,11 +58,19 @@ def describe(
         "splits": splits,
         "skipped": [asdict(skip) for skip in skipped],
         "absent": list(plan.absent),
+        "lacking": _lacking(records),
         "notes": dict(plan.notes),
         "shards": {f"{name}.safetensors": r["shard"] for name, r in records.items() if r["shard"]},
         "samples": {"file": SAMPLES, "sha256": sha256_of(samples)},
     }
     return manifest, samples
+
+
+def _lacking(records: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for record in records.values():
+        total.update(record["lacking"])
+    return dict(total)
 
 
 def _written(records: Mapping[str, dict[str, Any]], split: str, clips: Mapping[str, Clip]) -> Iterator[Clip]:

@@ -71,6 +71,7 @@ class Plan:
         skipped: Clips found unusable while listing.
         absent: Names that the published dataset or the user's list has, but the root does not.
         notes: What else the manifest should say: overlap of groups, clips without sound, and so on (JSON).
+        needs_training: Whether a training split belongs to it; False for a test set of what models should reject.
     """
 
     classes: tuple[str, ...]
@@ -79,6 +80,7 @@ class Plan:
     skipped: Sequence[Skipped] = ()
     absent: Sequence[str] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    needs_training: bool = True
 
 
 class Source(ABC):
