@@ -137,9 +137,9 @@ class Decoder:
     def _check_length(self, until: float) -> None:
         stated = self.announced if self.is_stated else 0.0
         span = self.stream_end - self._stream_start
-        found = self.file_end if self._format in _FILE_LENGTH else span
+        total = self.seconds if self.stream.type == "audio" else span  # A video may show one frame for long.
+        found = self.file_end if self._format in _FILE_LENGTH else total
         lost = max(0, self.stream.frames - self.num_packets) * self.frame_seconds
-        total = self.seconds if self.stream.type == "audio" else span
         for expected, got in ((stated, found), (stated, stated - lost), (span, total), (until, self.stream_end)):
             if expected - got > max(_LEAST_MISSING, _MISSING_SHARE * expected):
                 raise BadFileError(f"cut off: expected {expected:.2f} s of {self.stream.type}, got {got:.2f} s")
