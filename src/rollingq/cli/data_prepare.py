@@ -92,9 +92,10 @@ def _print(summary: PrepareSummary) -> None:
             print(f"  {name}: " + ", ".join(f"{split} {by[name]}" for split, by in summary.counts.items()))
     for key, note in summary.notes.items():
         print(f"{key}: {_short(note)}")
-    for modality, number in summary.lacking.items():
-        if number:
-            print(f"{number} samples lack {modality}: it is masked")
+    for modality in {name: None for lacking in summary.lacking.values() for name in lacking}:
+        numbers = {split: lacking.get(modality, 0) for split, lacking in summary.lacking.items()}
+        if any(numbers.values()):
+            print(f"samples that lack {modality} (it is masked): {_short(numbers)}")
     if summary.absent:
         print(f"{len(summary.absent)} clips have no file below the root: {_short(list(summary.absent))}")
     if summary.skipped:

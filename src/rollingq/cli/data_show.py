@@ -17,12 +17,17 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--out", default=None, help="file to write; default NAME_SPLIT_INDEX.png")
     parser.add_argument("--json", action="store_true", help="print what was drawn as JSON")
     given = parser.parse_args(arguments)
-    from rollingq.data.registry import load
+    from rollingq.data.prepared import load_folder
+    from rollingq.data.registry import entry_of, folder_of, load
     from rollingq.data.view import view_sample
     from rollingq.reporting.files import write_bytes
     from rollingq.reporting.plots.sample import sample_png
 
-    data = load(given.name, dir=given.dir)
+    entry = entry_of(given.name)
+    if entry.embedded:
+        data = load(given.name, dir=given.dir)
+    else:
+        data = load_folder(folder_of(entry, given.dir), name=given.name, is_normalised=False)
     view = view_sample(data, given.split, given.index)
     out = Path(given.out or f"{given.name}_{given.split}_{given.index}.png")
     if out.suffix != ".png":

@@ -27,6 +27,7 @@ def load_folder(
     name: str | None = None,
     modalities: Sequence[str] | None = None,
     like: MultimodalData | None = None,
+    is_normalised: bool = True,
 ) -> MultimodalData:
     """Return a prepared dataset, normalised by the training statistics of its manifest.
 
@@ -38,6 +39,7 @@ def load_folder(
         modalities: Which modalities, in which order; all of the folder if None.
         like: Dataset whose training statistics normalise this one, as for what is out of its distribution; the
             folder's own if None.
+        is_normalised: False gives the numbers as they are stored, in single precision.
 
     Raises:
         DataError: If the folder has no training split and ``like`` is None, the folder is another one or has no such
@@ -51,12 +53,15 @@ def load_folder(
         if sum(shard["bytes"] for shard in manifest["shards"].values()) < VERIFIED:
             verify(folder, manifest)
         statistics = manifest["statistics"] if like is None else like.manifest["statistics"]
-        if not statistics:
+        if is_normalised and not statistics:
             raise DataError(
                 f"Expected {folder} to have a training split, but got a test split alone. Load it with like=DATA, the "
                 "dataset that a model was trained on."
             )
-        normalisers = {n: Normaliser(spec, **statistics[n]) for n, spec in chosen.items()}
+        normalisers = {
+            n: Normaliser(spec, **statistics[n]) if is_normalised else Normaliser.of_nothing(spec)
+            for n, spec in chosen.items()
+        }
         names = read_samples(folder, manifest)
         return MultimodalData(
             name=manifest["dataset"],
@@ -81,7 +86,9 @@ def _split(
     normalisers: Mapping[str, Normaliser],
     names: Mapping[str, list[str]],
 ) -> Split:
-    shards = [map_shard(folder, manifest, file) for file in sorted(manifest["shards"]) if file.startswith(f"{split}-")]
+    shards = [
+        map_shard(folder, manifest, file, specs) for file in sorted(manifest["shards"]) if file.startswith(f"{split}-")
+    ]
     none: list[Tensor] = []
     labels = torch.cat([shard["label"] for shard in shards] or [torch.zeros(0, dtype=torch.int64)])
     masks = {
@@ -101,8 +108,10 @@ def _held(rows: MappedRows, spec: ModalitySpec) -> Rows:
     return rows[:] if is_small and not spec.is_augmented else rows
 
 
-def map_shard(folder: Path, manifest: Mapping[str, Any], file: str) -> dict[str, Tensor]:
-    """Return the arrays of one shard, mapped into memory, after checking their shapes.
+def map_shard(
+    folder: Path, manifest: Mapping[str, Any], file: str, specs: Mapping[str, ModalitySpec]
+) -> dict[str, Tensor]:
+    """Return the arrays of one shard, mapped into memory, after checking their forms.
 
     Raises:
         DataError: If the file is missing, of another size, no safetensors, or of another shape than promised.
@@ -115,4 +124,13 @@ def map_shard(folder: Path, manifest: Mapping[str, Any], file: str) -> dict[str,
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise DataError(f"Expected the shard {path}, but got: {reason}. Restore it or prepare it again.") from error
     expect_shapes(path, {name: list(tensor.shape) for name, tensor in tensors.items()}, manifest["shards"][file])
+    for name, spec in specs.items():
+        found = tensors[name]
+        masks = [(tensors[name + MASK], spec.mask_shape, torch.bool)] if spec.has_mask else []
+        for tensor, shape, dtype in [(found, spec.shape, getattr(torch, spec.dtype)), *masks]:
+            if tensor.shape != (len(tensors["label"]), *shape) or tensor.dtype != dtype:
+                raise DataError(
+                    f"Expected {path} to hold {name} as {spec.dtype} {list(spec.shape)}, but got {found.dtype} "
+                    f"{list(found.shape[1:])}. Prepare it again."
+                )
     return tensors

@@ -38,13 +38,18 @@ class Normaliser:
         self._spec = spec
         # What is stored in single precision is normalised in double; the grids of uint8 and half precision are coarser.
         dtype = torch.float64 if spec.dtype == "float32" else torch.float32
-        size = {"feature": spec.shape[-1:], "channel": spec.shape[-3:-2], "all": (1,)}[spec.statistics]
-        form = (*size, 1, 1) if spec.statistics == "channel" else size
-        if not len(mean) == len(std) == size[0]:
-            raise ValueError(f"expected {size[0]} statistics, got {len(mean)} means and {len(std)} deviations")
+        size = spec.num_statistics
+        if not len(mean) == len(std) == size:
+            raise ValueError(f"expected {size} statistics, got {len(mean)} means and {len(std)} deviations")
+        form = (size, 1, 1) if spec.statistics == "channel" else (size,)
         self.mean, self.std = (torch.tensor(numbers, dtype=dtype).reshape(form) for numbers in (mean, std))
         if not (self.mean.isfinite().all() and self.std.isfinite().all() and (self.std > 0).all()):
             raise ValueError("statistics are not finite, or a standard deviation is 0")
+
+    @classmethod
+    def of_nothing(cls, spec: ModalitySpec) -> "Normaliser":
+        """Return one that leaves numbers as they are."""
+        return cls(spec, [0.0] * spec.num_statistics, [1.0] * spec.num_statistics)
 
     def __call__(self, raw: Tensor, mask: Bool[Tensor, "B T"] | None = None) -> Float[Tensor, "B ..."]:
         """Return normalised samples, with zeros where the mask is False."""

@@ -58,6 +58,18 @@ class ModalitySpec:
         """
         return (self.shape[0] if len(self.shape) in (2, 4) else 1,)
 
+    @property
+    def num_statistics(self) -> int:
+        """How many means, and as many standard deviations, normalise it.
+
+        Example:
+            >>> ModalitySpec((3, 8, 8), "image", statistics="channel").num_statistics
+            3
+        """
+        if self.statistics == "all":
+            return 1
+        return self.shape[-1] if self.statistics == "feature" else self.shape[-3]
+
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest holds."""
         return {**asdict(self), "shape": list(self.shape)}

@@ -13,7 +13,8 @@ import numpy as np
 
 from rollingq.data.prepare.manifest import describe, recipe_of, versions_of_packages
 from rollingq.data.prepare.moments import moments_of
-from rollingq.data.prepare.readers import Outcome, PassingTrouble, Readers
+from rollingq.data.prepare.readers import Readers
+from rollingq.data.prepare.samples import Outcome, PassingTrouble
 from rollingq.data.prepare.shards import refuse_foreign
 from rollingq.data.prepare.source import SPLITS, Clip, Plan, Skipped, Source
 from rollingq.data.prepare.work import WorkFolder
@@ -41,8 +42,8 @@ class PrepareSummary:
     """Clips of the published dataset, or of the user's list, that the root holds no file of."""
     notes: Mapping[str, Any]
     """What else the dataset has to say: overlap of people between splits, clips without sound, and so on."""
-    lacking: Mapping[str, int]
-    """Modality -> samples that lack it; their mask is False."""
+    lacking: Mapping[str, Mapping[str, int]]
+    """Split -> modality -> samples that lack it; their mask is False."""
     num_kept: int = 0
     """Clips that an interrupted call had read before."""
 

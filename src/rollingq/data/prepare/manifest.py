@@ -66,11 +66,12 @@ def describe(
     return manifest, samples
 
 
-def _lacking(records: Mapping[str, dict[str, Any]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for record in records.values():
-        total.update(record["lacking"])
-    return dict(total)
+def _lacking(records: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return split -> modality -> samples whose mask of it is all False."""
+    total: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for shard, record in records.items():
+        total[shard.rpartition("-")[0]].update(record["lacking"])
+    return {split: dict(found) for split, found in total.items()}
 
 
 def _written(records: Mapping[str, dict[str, Any]], split: str, clips: Mapping[str, Clip]) -> Iterator[Clip]:

@@ -67,8 +67,7 @@ def moments_of(
         >>> made.mean.tolist(), made.std.tolist()
         ([1.0, 5.0], [1.0, 1.0])
     """
-    size = {"feature": spec.shape[-1], "channel": spec.shape[-3] if len(spec.shape) > 2 else 1, "all": 1}
-    total = Moments(0.0, np.zeros(size[spec.statistics]), np.zeros(size[spec.statistics]))
+    total = Moments(0.0, np.zeros(spec.num_statistics), np.zeros(spec.num_statistics))
     step = max(1, _BLOCK // int(np.prod(spec.shape)))
     for start in range(0, len(array), step):
         block = slice(start, start + step)

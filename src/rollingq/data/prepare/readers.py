@@ -1,89 +1,38 @@
 """Read clips in worker processes: in order, in bounded memory, and alive after a reader that died or hangs."""
 
-import os
+import pickle
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from pickle import PicklingError
-from threading import Thread
 from types import TracebackType
 
 import numpy as np
 
-from rollingq.data.prepare.source import Arrays, BadFileError, Clip, Skipped, Source
-from rollingq.data.spec import MASK, ModalitySpec
+from rollingq.data.prepare.samples import Outcome, PassingTrouble, files_of, read_clip
+from rollingq.data.prepare.source import Clip, Source
+from rollingq.data.spec import ModalitySpec
 from rollingq.errors import DataError
 
 SECONDS_A_CLIP = 300.0
 """After this long a reader counts as hung."""
 DIED = "the process that read it died: a crash in a decoder, or no memory left"
 HUNG = "reading it took too long"
+AHEAD = 2
+"""Batches that each worker may be ahead of what was asked for."""
 
-
-@dataclass(frozen=True)
-class PassingTrouble(Skipped):
-    """A clip that could not be read now, though it may be sound: the next call tries it again."""
-
-
-Outcome = Arrays | Skipped
-
-
-def read_clip(clip: Clip, *, source: Source, root: Path, modalities: dict[str, ModalitySpec]) -> Outcome:
-    """Return one sample with everything that its specs promise, or why the clip has to be left out."""
-    try:
-        return _complete(source.read(clip, root), modalities)
-    except BadFileError as error:
-        return Skipped(clip.name, error.file or _file(clip), " ".join(str(error).split()))
-    except OSError as error:
-        return PassingTrouble(clip.name, _file(clip), error.strerror or type(error).__name__)
-    except MemoryError:
-        return PassingTrouble(clip.name, _file(clip), "no memory left to read it")
-
-
-def _file(clip: Clip) -> str:
-    return ", ".join(dict.fromkeys(path for paths in clip.files.values() for path in paths[:1]))
-
-
-def _complete(arrays: Arrays, modalities: dict[str, ModalitySpec]) -> Arrays:
-    """Return exactly the planned arrays; what a sample misses is zero and masked.
-
-    Raises:
-        DataError: If the source gives what it did not plan.
-        BadFileError: If an array has another form than planned, or holds NaN.
-    """
-    known = {*modalities, *(n + MASK for n, spec in modalities.items() if spec.has_mask and n in arrays)}
-    if unplanned := sorted(arrays.keys() - known):
-        raise DataError(f"Expected a source to read what it planned, but got {', '.join(unplanned)}; mend its read().")
-    full: Arrays = {}
-    for name, spec in modalities.items():
-        array = arrays.get(name)
-        if array is None and not spec.has_mask:
-            raise BadFileError(f"no {name} was read")
-        full[name] = np.zeros(spec.shape, spec.dtype) if array is None else _checked(name, array, spec)
-        if spec.has_mask:
-            mask = arrays.get(name + MASK, np.full(spec.mask_shape, array is not None))
-            if mask.shape != spec.mask_shape or mask.dtype != bool:
-                raise BadFileError(f"expected a mask {list(spec.mask_shape)} of {name}, got {list(mask.shape)}")
-            full[name + MASK] = mask
-    return full
-
-
-def _checked(name: str, array: np.ndarray, spec: ModalitySpec) -> np.ndarray:
-    if array.shape != spec.shape or array.dtype != spec.dtype:
-        expected = f"{spec.dtype} of shape {list(spec.shape)}"
-        raise BadFileError(f"expected {name} as {expected}, got {array.dtype} of shape {list(array.shape)}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise BadFileError(f"{int((~np.isfinite(array)).sum())} numbers of {name} are NaN or infinite")
-    return array
+Read = Callable[[Clip], Outcome]
 
 
 class Readers:
     """Worker processes that read clips. Use as a context; with one worker the clips are read in this process.
+
+    Each worker has a pipe of its own, so that none can block another, and its end is seen at once. The worker ends when
+    this process does, however that came.
 
     Args:
         source: What reads a clip.
@@ -93,11 +42,11 @@ class Readers:
     """
 
     def __init__(self, source: Source, root: Path, modalities: dict[str, ModalitySpec], workers: int) -> None:
-        self._read = partial(read_clip, source=source, root=root, modalities=modalities)
-        self._workers = 1 if source.in_process else workers
+        self._read: Read = partial(read_clip, source=source, root=root, modalities=modalities)
+        self._num_workers = 1 if source.in_process else workers
         sizes = (int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in modalities.values())
         self._batch = int(np.clip(2**20 // max(1, sum(sizes)), 1, 64))
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> "Readers":
         return self
@@ -105,7 +54,8 @@ class Readers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop(kill=error is not None)
+        while self._workers:
+            self._workers.pop().stop()
 
     def read(self, clips: Sequence[Clip]) -> Iterator[Outcome]:
         """Yield what became of each clip, in their order; at most a few batches are read ahead.
@@ -113,88 +63,156 @@ class Readers:
         Raises:
             DataError: If worker processes cannot start or cannot import the source.
         """
-        if self._workers == 1:
+        if self._num_workers == 1 or not clips:
             yield from map(self._read, clips)
             return
-        self._expect_workers()
-        batches = (clips[start : start + self._batch] for start in range(0, len(clips), self._batch))
-        yield from self._in_order(batches)
+        todo = deque(range(0, len(clips), self._batch))
+        done: dict[int, list[Outcome]] = {}
+        for _ in range(self._num_workers):
+            self._workers.append(_Worker(self._read, clips))
+        for worker in self._workers:
+            worker.expect_ready()
+        for start in range(0, len(clips), self._batch):
+            while start not in done:
+                self._hand_out(todo, start, clips)
+                done.update(self._receive(clips))
+            yield from done.pop(start)
 
-    def _in_order(self, batches: Iterable[Sequence[Clip]]) -> Iterator[Outcome]:
-        waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]] = deque()
-        for batch in batches:
-            waiting.append((batch, self._submit(batch)))
-            if len(waiting) > 2 * self._workers:
-                yield from self._next(waiting)
-        while waiting:
-            yield from self._next(waiting)
+    def _hand_out(self, todo: deque[int], wanted: int, clips: Sequence[Clip]) -> None:
+        """Give every worker something to do, but nothing that lies too far ahead of the batch that is wanted."""
+        limit = wanted + AHEAD * self._num_workers * self._batch
+        for worker in sorted(self._workers, key=lambda worker: len(worker.starts)):
+            if todo and todo[0] <= limit and len(worker.starts) < AHEAD:
+                start = todo.popleft()
+                worker.ask(start, min(start + self._batch, len(clips)))
 
-    def _next(self, waiting: deque[tuple[Sequence[Clip], Future[list[Outcome]]]]) -> list[Outcome]:
-        batch, future = waiting.popleft()
+    def _receive(self, clips: Sequence[Clip]) -> dict[int, list[Outcome]]:
+        """Return the batches that are finished now; wait for one."""
+        wait([worker.pipe for worker in self._workers if worker.starts], timeout=SECONDS_A_CLIP / 10)
+        found: dict[int, list[Outcome]] = {}
+        for number, worker in enumerate(self._workers):
+            try:
+                found.update(worker.answers())
+                if worker.is_hung():
+                    raise TimeoutError
+            except (EOFError, OSError):  # TimeoutError is one, and so is a pipe that broke.
+                worker.stop()
+                self._workers[number] = _Worker(self._read, clips)
+                self._workers[number].expect_ready()
+                found.update(self._again(worker.starts, clips))
+        return found
+
+    def _again(self, starts: Sequence[int], clips: Sequence[Clip]) -> dict[int, list[Outcome]]:
+        """Read the batches of a worker that died or hung, each clip by itself, to find the one that did it."""
+        return {
+            start: [self._alone(number, clips) for number in range(start, min(start + self._batch, len(clips)))]
+            for start in starts
+        }
+
+    def _alone(self, number: int, clips: Sequence[Clip]) -> Outcome:
+        worker = _Worker(self._read, clips[number : number + 1])
         try:
-            return future.result(SECONDS_A_CLIP * (1 + len(batch) / 30))
-        except (BrokenExecutor, TimeoutError):
-            self._stop(kill=True)
-            outcomes = [self._alone(clip) for clip in batch]
-            later = [clips for clips, _ in waiting]
-            waiting.clear()
-            waiting.extend((clips, self._submit(clips)) for clips in later)
-            return outcomes
+            worker.expect_ready()
+            worker.ask(0, 1)
+            if not worker.pipe.poll(SECONDS_A_CLIP):
+                return PassingTrouble(clips[number].name, files_of(clips[number]), HUNG)
+            return worker.answers()[0][0]
+        except (EOFError, OSError):
+            return PassingTrouble(clips[number].name, files_of(clips[number]), DIED)
+        finally:
+            worker.stop()
 
-    def _alone(self, clip: Clip) -> Outcome:
-        """Read one clip in a process of its own, to find the one that breaks its reader."""
+
+class _Worker:
+    """One process, what it was asked for, and when it last said something."""
+
+    def __init__(self, read: Read, clips: Sequence[Clip]) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, read, clips), daemon=True)
+        self.starts: deque[int] = deque()
+        self._since = time.monotonic()
         try:
-            [outcome] = self._submit([clip]).result(SECONDS_A_CLIP)
-        except BrokenExecutor:
-            outcome = PassingTrouble(clip.name, _file(clip), DIED)
-        except TimeoutError:
-            outcome = PassingTrouble(clip.name, _file(clip), HUNG)
-        else:
-            return outcome
-        self._stop(kill=True)
-        return outcome
+            self.process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise _no_worker() from error
+        finally:
+            theirs.close()
 
-    def _expect_workers(self) -> None:
-        """Let one worker start and receive the source, before clips are blamed for what is not their fault."""
+    def expect_ready(self) -> None:
+        """Wait until it has started and imported the source.
+
+        Raises:
+            DataError: If it cannot.
+        """
         try:
-            self._submit([]).result(SECONDS_A_CLIP)
-        except (BrokenExecutor, PicklingError, AttributeError, ImportError, TimeoutError) as error:
-            raise DataError(
-                "Expected worker processes that can import the source, but got none: put its class into a module and "
-                "the call below if __name__ == '__main__', or use 1 worker."
-            ) from error
+            if not self.pipe.poll(SECONDS_A_CLIP):
+                raise TimeoutError
+            self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise _no_worker() from error
 
-    def _submit(self, clips: Sequence[Clip]) -> Future[list[Outcome]]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _end_with_parent)
-        try:
-            return self._pool.submit(_read_all, self._read, clips)
-        except BrokenExecutor as error:
-            broken: Future[list[Outcome]] = Future()
-            broken.set_exception(error)
-            return broken
+    def ask(self, start: int, stop: int) -> None:
+        """Ask for clips ``start`` to ``stop``; what it is told is small, so that this never waits."""
+        if not self.starts:
+            self._since = time.monotonic()
+        self.starts.append(start)
+        with suppress(OSError):  # It has died: the next answer says so.
+            self.pipe.send((start, stop))
 
-    def _stop(self, *, kill: bool) -> None:
-        if self._pool is None:
-            return
-        for process in list((self._pool._processes or {}).values()) if kill else ():
-            process.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool = None
+    def answers(self) -> dict[int, list[Outcome]]:
+        """Return what it has sent, without waiting.
+
+        Raises:
+            EOFError: If it has died.
+            Exception: What the source raised, if it was no BadFileError.
+        """
+        found: dict[int, list[Outcome]] = {}
+        while self.starts and self.pipe.poll():
+            answer = self.pipe.recv()
+            if isinstance(answer, Exception):
+                raise answer
+            found[self.starts.popleft()] = answer
+            self._since = time.monotonic()
+        return found
+
+    def is_hung(self) -> bool:
+        """Return whether it has said nothing for too long."""
+        return bool(self.starts) and time.monotonic() - self._since > SECONDS_A_CLIP
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self.pipe.close()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
-def _read_all(read: "partial[Outcome]", clips: Sequence[Clip]) -> list[Outcome]:
-    return [read(clip) for clip in clips]
+def _no_worker() -> DataError:
+    return DataError(
+        "Expected worker processes that can import the source, but got none: put its class into a module and the call "
+        "below if __name__ == '__main__', or use 1 worker."
+    )
 
 
-def _end_with_parent() -> None:
-    """Let this worker end when the process that it reads for has ended, however that came."""
-    parent = parent_process()
-    assert parent is not None, "only worker processes end with their parent"
-    sentinel = parent.sentinel
+def _serve(pipe: Connection, read: Read, clips: Sequence[Clip]) -> None:
+    """Answer with samples until the other end is closed, as it is when the other process ends."""
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        pipe.send(None)
+        while True:
+            start, stop = pipe.recv()
+            try:
+                pipe.send([read(clip) for clip in clips[start:stop]])
+            except Exception as error:
+                pipe.send(_sendable(error))
 
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
 
-    Thread(target=watch, daemon=True).start()
+def _sendable(error: Exception) -> Exception:
+    """Return the error, or one that says the same if it cannot be sent, or could be taken for the pipe's own."""
+    try:
+        if isinstance(error, (EOFError, OSError)):
+            raise TypeError
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # Our own bytes.
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
