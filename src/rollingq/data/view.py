@@ -61,8 +61,8 @@ def view_sample(data: "MultimodalData", split: str, index: int) -> SampleView:
     found = data.splits[split]
     if not 0 <= index < len(found):
         raise DataError(
-            f"Expected an index below {len(found)}, the number of samples in {split} of {data.name}, but got {index}; "
-            "choose another."
+            f"Expected an index from 0 to {len(found) - 1} in {split} of {data.name}, which has {len(found)} samples, "
+            f"but got {index}; choose another."
         )
     at = torch.tensor([index])
     panels = {}

@@ -49,7 +49,7 @@ DAMAGES = {
     "truncated": (INERTIAL, truncate, "unreadable MATLAB file"),
     "truncated depth": (DEPTH, truncate, "unreadable MATLAB file"),
     "one flipped bit": (DEPTH, flip_bit, "unreadable MATLAB file"),
-    "no bytes": (SKELETON, lambda path: path.write_bytes(b""), "unreadable MATLAB file"),
+    "no bytes": (SKELETON, lambda path: path.write_bytes(b""), "the file is empty"),
     "no MATLAB": (INERTIAL, lambda path: path.write_text("<html>not found</html>" * 20), "unreadable MATLAB file"),
     "missing modality": (DEPTH, Path.unlink, "the file is missing"),
     "NaN": (INERTIAL, with_nan, "1 of 120 numbers are NaN or infinite"),
@@ -230,7 +230,7 @@ def test_a_spoilt_prepared_folder_is_refused_in_one_line(raw, tmp_path, spoil):
 def test_time_comes_first_and_upstream_sizes_are_read(tmp_path):
     savemat(tmp_path / "big.mat", {"d_depth": np.arange(240 * 320 * 3, dtype=np.uint16).reshape(240, 320, 3) % 4000})
     assert read_modality(tmp_path / "big.mat", "depth").shape == (3, 240, 320)
-    with pytest.raises(BadFileError, match="the file is missing"):
+    with pytest.raises(BadFileError, match="expected a file, got a folder"):
         read_modality(tmp_path, "depth")
 
 

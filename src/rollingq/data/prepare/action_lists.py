@@ -204,8 +204,12 @@ def _is_chosen(name: str, dataset: str, classes: Classes, part: Part) -> bool:
     return classes == "all" or name not in _FAR_LEFT_OUT[dataset]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    return ((number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip())
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return number and text of every line that is not blank; a list without any is no list."""
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"Expected {path} to be a list with one clip a line, but got no line; get the list anew.")
+    return lines
 
 
 def _bad_line(path: Path, number: int, expected: str, line: str) -> DataError:

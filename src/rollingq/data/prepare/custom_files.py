@@ -89,7 +89,8 @@ def read_numbers(path: Path, kind: str, spec: ModalitySpec) -> Shaped[np.ndarray
         raise BadFileError(f"expected {_form(spec)} as in the first file, got {_form(found)}")
     if wrong := int((~np.isfinite(array)).sum()):
         raise BadFileError(f"{wrong} of {array.size} numbers are NaN or infinite")
-    return np.array(array.reshape(found.shape), spec.dtype)
+    with np.errstate(over="ignore"):  # What single precision cannot hold becomes infinite, and is named as such.
+        return np.array(array.reshape(found.shape), spec.dtype)
 
 
 def fit(tokens: Float32[np.ndarray, "N D"], length: int) -> tuple[Float32[np.ndarray, "L D"], Bool[np.ndarray, " L"]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rollingq.data.media import check_file
 from rollingq.data.prepare.source import BadFileError
 
 
@@ -55,8 +56,7 @@ def read_modality(path: Path, modality: str) -> NDArray[Any]:
 def _variable(path: Path, name: str) -> NDArray[Any]:
     from scipy.io import loadmat
 
-    if not path.is_file():
-        raise BadFileError("the file is missing")
+    check_file(path)
     try:
         variables = loadmat(path, variable_names=[name])
     except Exception as error:
