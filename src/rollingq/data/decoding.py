@@ -1,5 +1,6 @@
 """Decode one stream of a media file to its end, or say in one line what is wrong with the file."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rollingq.data.containers import check_size, states_length
+from rollingq.data.containers import check_parts, states_length
 from rollingq.data.prepare.source import BadFileError
 from rollingq.errors import MissingExtraError
 
@@ -29,6 +30,8 @@ Ogg and MPEG streams state none: what FFmpeg tells of them is an estimate, and a
 """
 _LEAST_MISSING, _MISSING_SHARE = 0.25, 0.05
 """Seconds and share that may be missing: a sound file's stream ends slightly before or after the stated time."""
+_LEAST_LOST, _LOST_SHARE = 1, 0.005
+"""Blocks and share of them that may give no packet, as of a stream of an unknown kind."""
 
 
 class NoSoundError(BadFileError):
@@ -43,21 +46,27 @@ class Decoder:
         container: The open file.
         stream: What is decoded.
         is_stated: Whether the file states its length, and does not just let it be estimated.
+        num_blocks: Blocks of packets that the file holds; 0 if unknown.
         stream_end: Where the decoded stream was found to end so far, in seconds from the file's beginning.
         file_end: The same of the longest stream.
         seconds: Sum of the lengths of the stream's frames so far.
         num_packets: Packets of the stream so far.
         num_frames: Frames of the stream so far.
+        num_places: Places in the file that packets came from so far, of all streams.
+        place: The last of them.
     """
 
     container: "InputContainer"
     stream: Any
     is_stated: bool
+    num_blocks: int
     stream_end: float = 0.0
     file_end: float = 0.0
     seconds: float = 0.0
     num_packets: int = 0
     num_frames: int = 0
+    num_places: int = 0
+    place: int | None = None
 
     @property
     def announced(self) -> float:
@@ -93,10 +102,12 @@ class Decoder:
                 yield from self._decode(packet)
         if not self.num_frames:
             raise BadFileError(f"expected {self.stream.type} frames, got none")
+        self._check_places()
         self._check_length(until)
 
     def _decode(self, packet: Any) -> Iterator[tuple[float, Any]]:  # noqa: ANN401
         self._note_end(packet)
+        self._note_place(packet)
         self._check_flag(packet)
         if packet.stream_index != self.stream.index:
             return
@@ -119,7 +130,18 @@ class Decoder:
         begin = packet.dts if packet.pts is None else packet.pts
         if begin is not None:
             end = (begin + (packet.duration or 0)) * self._units[packet.stream_index] - self._origin
-            self.file_end = max(self.file_end, end)
+            if end <= self._latest:  # A later time is damaged: it does not say where the file ends.
+                self.file_end = max(self.file_end, end)
+
+    def _note_place(self, packet: Any) -> None:  # noqa: ANN401
+        # A block of Matroska that cannot be read makes FFmpeg leave out all up to the next cluster, without a word.
+        if self.num_blocks and packet.pos not in (None, self.place):
+            self.place, self.num_places = packet.pos, self.num_places + 1
+
+    @cached_property
+    def _latest(self) -> float:
+        stated = self.announced
+        return stated + _allowed(stated) if self.is_stated and stated else math.inf
 
     def _seconds(self, frame: Any) -> float:  # noqa: ANN401
         if self.stream.type == "audio":
@@ -141,13 +163,23 @@ class Decoder:
         found = self.file_end if self._format in _FILE_LENGTH else total
         lost = max(0, self.stream.frames - self.num_packets) * self.frame_seconds
         for expected, got in ((stated, found), (stated, stated - lost), (span, total), (until, self.stream_end)):
-            if expected - got > max(_LEAST_MISSING, _MISSING_SHARE * expected):
+            if expected - got > _allowed(expected):
                 raise BadFileError(f"cut off: expected {expected:.2f} s of {self.stream.type}, got {got:.2f} s")
+
+    def _check_places(self) -> None:
+        lost = self.num_blocks - self.num_places
+        if lost > max(_LEAST_LOST, _LOST_SHARE * self.num_blocks):
+            raise BadFileError(f"damaged: {lost} of {self.num_blocks} blocks cannot be read")
 
     @property
     def _stream_start(self) -> float:
         start = self.stream.start_time
         return float(start * self.stream.time_base) - self._origin if start else 0.0
+
+
+def _allowed(seconds: float) -> float:
+    """Return how many of some seconds may be missing."""
+    return max(_LEAST_MISSING, _MISSING_SHARE * seconds)
 
 
 @contextmanager
@@ -160,7 +192,7 @@ def opened(path: Path, kind: Kind) -> Iterator[Decoder]:
         MissingExtraError: If PyAV is not installed.
     """
     av = _av()
-    check_size(path)
+    num_blocks = check_parts(path)
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
     with reasons(f"expected a file with {kind}, got one that cannot be opened"):
         container = av.open(f"file:{path}", container_options=options, metadata_errors="replace")
@@ -170,7 +202,8 @@ def opened(path: Path, kind: Kind) -> Iterator[Decoder]:
         name = container.format.name.split(",")[0]
         if name not in _FILE_LENGTH:
             _leave_out(container, stream)
-        yield Decoder(container, stream, name in _STREAM_LENGTH | _FILE_LENGTH or states_length(path))
+        is_stated = name in _STREAM_LENGTH | _FILE_LENGTH or states_length(path)
+        yield Decoder(container, stream, is_stated, num_blocks)
 
 
 def _stream(container: "InputContainer", kind: Kind) -> Any:  # noqa: ANN401

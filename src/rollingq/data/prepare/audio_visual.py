@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,12 @@ class SilentError(BadFileError):
     """A sound track is there, but every sample of it is zero."""
 
 
-def files_below(root: Path) -> list[str]:
+def files_below(root: Path, suffixes: Collection[str] = ()) -> list[str]:
     """Return the paths of all files below a folder, sorted; links are followed, and no folder is looked at twice.
+
+    Args:
+        root: The folder.
+        suffixes: Endings of files. A folder that is named like one stands in its place: it is returned, not entered.
 
     Raises:
         DataError: If a folder cannot be read.
@@ -43,7 +47,8 @@ def files_below(root: Path) -> list[str]:
     seen: set[str] = set()
     found: list[str] = []
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        folders.sort()
+        files += [name for name in folders if Path(name).suffix.lower() in suffixes]
+        folders[:] = sorted(set(folders).difference(files))
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()

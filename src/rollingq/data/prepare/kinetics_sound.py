@@ -122,24 +122,31 @@ class KineticsSound(AudioVisual):
 
 
 def find_videos(root: Path) -> list[str]:
-    """Return the paths of all videos below the root, sorted.
+    """Return the paths of all videos below the root, sorted, and of folders that are named like one.
 
     Raises:
         DataError: If the root is no folder.
     """
     if not root.is_dir():
         raise DataError(f"Expected --root to hold {_LAYOUT}, but got {root}, which is no folder. Check the path.")
-    return [file for file in files_below(root) if PurePosixPath(file).suffix.lower() in SUFFIXES]
+    return [file for file in files_below(root, SUFFIXES) if PurePosixPath(file).suffix.lower() in SUFFIXES]
 
 
 def find_lists(folder: Path, *, named: bool) -> list[Path]:
-    """Return Kinetics' csv lists in a folder and its folder "annotations": those that have its columns.
+    """Return Kinetics' csv lists in a folder and its folder "annotations"; csv files of other things are passed over.
 
     Raises:
-        DataError: If the user named the folder and it holds none.
+        DataError: If a file that should be a list has other columns, or the user named the folder and it holds none.
     """
-    paths = sorted([*folder.glob("*.csv"), *folder.glob("annotations/*.csv")])
-    found = [path for path in paths if set(COLUMNS[1:4]) <= set(_header(path))]
+    found = []
+    for path in sorted([*folder.glob("*.csv"), *folder.glob("annotations/*.csv")]):
+        header = _header(path)
+        if set(COLUMNS[1:4]) <= set(header):
+            found.append(path)
+        elif path.parent.name == "annotations" or re.split(r"[\W_]", path.stem.lower())[-1] in POOLS:
+            got = repr(",".join(header)[:40])
+            advice = "Fetch the list again, or move it away if it is none"
+            raise DataError(f"Expected {path} to have the columns {', '.join(COLUMNS)}, but got {got}. {advice}.")
     if named and not found:
         raise DataError(f"Expected {folder} to hold csv lists with the columns {', '.join(COLUMNS)}, but got none.")
     return found
@@ -203,9 +210,11 @@ def read_rows(path: Path) -> Iterator[Entry]:
     """Yield the entries of one csv list; a list without the column "split" is of the part that its name says.
 
     Raises:
-        DataError: If ids, times or parts are not of Kinetics' form.
+        DataError: If there is no line, or ids, times or parts are not of Kinetics' form.
     """
     (_, header), *lines = read_csv(path)
+    if not lines:
+        raise DataError(f"Expected {path} to hold clips, but got a header alone. Fetch the list again.")
     entries, wrong = [], []
     for number, cells in lines:
         try:

@@ -37,7 +37,7 @@ def load_arrays(path: Path) -> Any:  # noqa: ANN401  # Whatever the file holds.
     check_file(path)
     try:
         with path.open("rb") as file:
-            found = [kind for head, kind in _HEADS.items() if file.peek(8).startswith(head)]
+            found = next((kind for head, kind in _HEADS.items() if file.peek(8).startswith(head)), "")
             _check(not found, f"expected a pickle, got {found}")
             value = (unpickler := _Unpickler(file, path.stat().st_size)).load()
             is_whole = not (file.read(1) or unpickler.stack or unpickler.metastack or unpickler.num_unfilled)
@@ -93,6 +93,8 @@ def _pairs(flat: list[Any]) -> dict[Any, Any]:
 
 
 class _Type:
+    """A dtype whose byte order a pickle sets after making it."""
+
     def __init__(self, code: str, _is_aligned: object, _is_copy: object) -> None:
         is_known = re.fullmatch("[biufcSUO][1-9][0-9]{0,8}", code)
         _check(is_known, f"expected numbers or text, got the type {ascii(code)[:50]}: {_ONLY}")
@@ -100,6 +102,8 @@ class _Type:
 
 
 class _Unpickler(pickle._Unpickler):
+    """Reads its own file; what arrays need is checked before memory is asked for."""
+
     stack: list[Any]
     metastack: list[list[Any]]
 
@@ -107,7 +111,7 @@ class _Unpickler(pickle._Unpickler):
         self.file, self.size, self.readline = file, size, file.readline
         self.num_unfilled, self.budget = 0, _GROWTH * size + 2**16
         self.known: dict[str, Any] = {
-            "numpy.ndarray": None,
+            "numpy.ndarray": None,  # Never called, but named as the class of an array.
             "numpy.dtype": _Type,
             "numpy.core.multiarray._reconstruct": self.unfilled,
             "numpy.core.multiarray.scalar": lambda kind, data: self.array(data, kind, ())[()],
@@ -144,12 +148,11 @@ class _Unpickler(pickle._Unpickler):
         self.num_unfilled += 1
         return np.empty(0, "V1")  # A type that no file can name; "build" knows it by that.
 
-    def array(self, data: object, kind: _Type, shape: tuple[int, ...], order: Any = "C", axes: Any = None) -> Any:
-        # Return an array as protocol 5 writes it.
+    def array(self, data: Any, kind: Any, shape: Any, order: Any = "C", axes: Any = None) -> Any:  # noqa: ANN401
         flat = np.frombuffer(self.content(data, kind, shape), kind.dtype)
         return flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)
 
-    def content(self, data: Any, kind: _Type, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
+    def content(self, data: Any, kind: Any, shape: Any) -> Any:  # noqa: ANN401
         data = self.encoded(data, "latin1") if isinstance(data, str) else data
         classes, width = (list, 1) if kind.dtype.hasobject else ((bytes, bytearray), kind.dtype.itemsize)
         is_known = isinstance(kind, _Type) and isinstance(data, classes) and min(shape, default=0) >= 0
@@ -173,7 +176,7 @@ class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,
         **dict.fromkeys(_REFUSED, lambda _: _check(False, f"refused an instruction for other objects: {_ONLY}")),
-        pickle.FRAME[0]: lambda self: self.read(8),
+        pickle.FRAME[0]: lambda self: self.read(8),  # How much to read ahead.
         pickle.BYTEARRAY8[0]: lambda self: self.append(bytearray(self.read(int.from_bytes(self.read(8), "little")))),
         pickle.SETITEM[0]: lambda self: dict.update(self.stack[-3], _pairs([self.stack.pop(-2), self.stack.pop()])),
         pickle.SETITEMS[0]: lambda self: dict.update(self.metastack[-1][-1], _pairs(self.pop_mark())),

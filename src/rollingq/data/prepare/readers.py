@@ -1,14 +1,17 @@
 """Read clips in worker processes: in order, in bounded memory, and alive after a reader that died or hangs."""
 
+import os
 import pickle
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 
 import numpy as np
@@ -22,8 +25,6 @@ SECONDS_A_CLIP = 300.0
 """After this long a reader counts as hung."""
 DIED = "the process that read it died: a crash in a decoder, or no memory left"
 HUNG = "reading it took too long"
-AHEAD = 2
-"""Batches that each worker may be ahead of what was asked for."""
 
 Read = Callable[[Clip], Outcome]
 
@@ -31,8 +32,8 @@ Read = Callable[[Clip], Outcome]
 class Readers:
     """Worker processes that read clips. Use as a context; with one worker the clips are read in this process.
 
-    Each worker has a pipe of its own, so that none can block another, and its end is seen at once. The worker ends when
-    this process does, however that came.
+    Each worker has a pipe of its own and answers clip by clip: none can block another, and of one that dies or hangs it
+    is known which clip it was at.
 
     Args:
         source: What reads a clip.
@@ -47,6 +48,7 @@ class Readers:
         sizes = (int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in modalities.values())
         self._batch = int(np.clip(2**20 // max(1, sum(sizes)), 1, 64))
         self._workers: list[_Worker] = []
+        self._deaths: Counter[int] = Counter()
 
     def __enter__(self) -> "Readers":
         return self
@@ -58,7 +60,7 @@ class Readers:
             self._workers.pop().stop()
 
     def read(self, clips: Sequence[Clip]) -> Iterator[Outcome]:
-        """Yield what became of each clip, in their order; at most a few batches are read ahead.
+        """Yield what became of each clip, in their order; a few batches are read ahead, of about 1 MiB each.
 
         Raises:
             DataError: If worker processes cannot start or cannot import the source.
@@ -66,75 +68,70 @@ class Readers:
         if self._num_workers == 1 or not clips:
             yield from map(self._read, clips)
             return
-        todo = deque(range(0, len(clips), self._batch))
-        done: dict[int, list[Outcome]] = {}
         for _ in range(self._num_workers):
-            self._workers.append(_Worker(self._read, clips))
+            self._workers.append(_Worker(self._read))
         for worker in self._workers:
             worker.expect_ready()
-        for start in range(0, len(clips), self._batch):
-            while start not in done:
-                self._hand_out(todo, start, clips)
-                done.update(self._receive(clips))
-            yield from done.pop(start)
+        waiting, done = deque(range(len(clips))), dict[int, Outcome]()
+        for wanted in range(len(clips)):
+            while wanted not in done:
+                self._hand_out(waiting, wanted, clips)
+                self._receive(waiting, done, clips)
+            yield done.pop(wanted)
 
-    def _hand_out(self, todo: deque[int], wanted: int, clips: Sequence[Clip]) -> None:
-        """Give every worker something to do, but nothing that lies too far ahead of the batch that is wanted."""
-        limit = wanted + AHEAD * self._num_workers * self._batch
-        for worker in sorted(self._workers, key=lambda worker: len(worker.starts)):
-            if todo and todo[0] <= limit and len(worker.starts) < AHEAD:
-                start = todo.popleft()
-                worker.ask(start, min(start + self._batch, len(clips)))
+    def _hand_out(self, waiting: deque[int], wanted: int, clips: Sequence[Clip]) -> None:
+        """Give every worker enough to do, but nothing that lies too far ahead of the clip that is wanted."""
+        limit = wanted + 2 * self._num_workers * self._batch
+        for worker in sorted(self._workers, key=lambda worker: len(worker.asked)):
+            if len(worker.asked) <= self._batch // 2:
+                numbers = [waiting.popleft() for _ in range(self._batch) if waiting and waiting[0] <= limit]
+                worker.ask(numbers, clips)
 
-    def _receive(self, clips: Sequence[Clip]) -> dict[int, list[Outcome]]:
-        """Return the batches that are finished now; wait for one."""
-        wait([worker.pipe for worker in self._workers if worker.starts], timeout=SECONDS_A_CLIP / 10)
-        found: dict[int, list[Outcome]] = {}
-        for number, worker in enumerate(self._workers):
+    def _receive(self, waiting: deque[int], done: dict[int, Outcome], clips: Sequence[Clip]) -> None:
+        """Take what the workers have sent; wait until there is something."""
+        wait([worker.pipe for worker in self._workers if worker.asked], timeout=SECONDS_A_CLIP / 10)
+        for place, worker in enumerate(self._workers):
             try:
-                found.update(worker.answers())
-                if worker.is_hung():
-                    raise TimeoutError
-            except (EOFError, OSError):  # TimeoutError is one, and so is a pipe that broke.
-                worker.stop()
-                self._workers[number] = _Worker(self._read, clips)
-                self._workers[number].expect_ready()
-                found.update(self._again(worker.starts, clips))
-        return found
+                done.update(worker.answers())
+                reason = HUNG if worker.is_hung() else ""
+            except (EOFError, OSError):
+                reason = DIED
+            if reason:
+                self._replace(place, reason, waiting, done, clips)
 
-    def _again(self, starts: Sequence[int], clips: Sequence[Clip]) -> dict[int, list[Outcome]]:
-        """Read the batches of a worker that died or hung, each clip by itself, to find the one that did it."""
-        return {
-            start: [self._alone(number, clips) for number in range(start, min(start + self._batch, len(clips)))]
-            for start in starts
-        }
-
-    def _alone(self, number: int, clips: Sequence[Clip]) -> Outcome:
-        worker = _Worker(self._read, clips[number : number + 1])
-        try:
-            worker.expect_ready()
-            worker.ask(0, 1)
-            if not worker.pipe.poll(SECONDS_A_CLIP):
-                return PassingTrouble(clips[number].name, files_of(clips[number]), HUNG)
-            return worker.answers()[0][0]
-        except (EOFError, OSError):
-            return PassingTrouble(clips[number].name, files_of(clips[number]), DIED)
-        finally:
-            worker.stop()
+    def _replace(
+        self, place: int, reason: str, waiting: deque[int], done: dict[int, Outcome], clips: Sequence[Clip]
+    ) -> None:
+        """Start another worker; the clip that the old one was at is left out, if it did not merely die for once."""
+        old = self._workers[place]
+        old.stop()
+        if old.asked:
+            first = old.asked[0]
+            self._deaths[first] += 1
+            if reason == HUNG or self._deaths[first] > 1:
+                old.asked.popleft()
+                done[first] = PassingTrouble(clips[first].name, files_of(clips[first]), reason)
+        waiting.extendleft(reversed(old.asked))
+        self._workers[place] = _Worker(self._read)
+        self._workers[place].expect_ready()
 
 
 class _Worker:
-    """One process, what it was asked for, and when it last said something."""
+    """One process, what it was asked for, and when it last said something.
 
-    def __init__(self, read: Read, clips: Sequence[Clip]) -> None:
+    Raises:
+        DataError: If it cannot start.
+    """
+
+    def __init__(self, read: Read) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, read, clips), daemon=True)
-        self.starts: deque[int] = deque()
+        self.process = context.Process(target=_serve, args=(theirs, read), daemon=True)
+        self.asked: deque[int] = deque()
         self._since = time.monotonic()
         try:
             self.process.start()
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+        except (pickle.PicklingError, AttributeError, TypeError, OSError) as error:
             raise _no_worker() from error
         finally:
             theirs.close()
@@ -152,33 +149,37 @@ class _Worker:
         except (EOFError, OSError) as error:
             raise _no_worker() from error
 
-    def ask(self, start: int, stop: int) -> None:
-        """Ask for clips ``start`` to ``stop``; what it is told is small, so that this never waits."""
-        if not self.starts:
+    def ask(self, numbers: Sequence[int], clips: Sequence[Clip]) -> None:
+        """Ask for clips; it listens while it reads, so that this does not wait."""
+        if not self.asked:
             self._since = time.monotonic()
-        self.starts.append(start)
-        with suppress(OSError):  # It has died: the next answer says so.
-            self.pipe.send((start, stop))
+        self.asked.extend(numbers)
+        with suppress(OSError):  # It has died: the next look at its answers says so.
+            self.pipe.send([clips[number] for number in numbers])
 
-    def answers(self) -> dict[int, list[Outcome]]:
+    def answers(self) -> dict[int, Outcome]:
         """Return what it has sent, without waiting.
 
         Raises:
-            EOFError: If it has died.
+            EOFError: If it has died and nothing more is to come.
             Exception: What the source raised, if it was no BadFileError.
         """
-        found: dict[int, list[Outcome]] = {}
-        while self.starts and self.pipe.poll():
-            answer = self.pipe.recv()
-            if isinstance(answer, Exception):
-                raise answer
-            found[self.starts.popleft()] = answer
-            self._since = time.monotonic()
+        found: dict[int, Outcome] = {}
+        try:
+            while self.asked and self.pipe.poll():
+                answer = self.pipe.recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                found[self.asked.popleft()] = answer
+                self._since = time.monotonic()
+        except (EOFError, OSError):
+            if not found:  # Else its end shows again at the next look.
+                raise
         return found
 
     def is_hung(self) -> bool:
         """Return whether it has said nothing for too long."""
-        return bool(self.starts) and time.monotonic() - self._since > SECONDS_A_CLIP
+        return bool(self.asked) and time.monotonic() - self._since > SECONDS_A_CLIP
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
@@ -195,22 +196,34 @@ def _no_worker() -> DataError:
     )
 
 
-def _serve(pipe: Connection, read: Read, clips: Sequence[Clip]) -> None:
+def _serve(pipe: Connection, read: Read) -> None:
     """Answer with samples until the other end is closed, as it is when the other process ends."""
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    todo: SimpleQueue[list[Clip]] = SimpleQueue()
+    Thread(target=_listen, args=(pipe, todo), daemon=True).start()
+    with suppress(OSError, KeyboardInterrupt):
         pipe.send(None)
         while True:
-            start, stop = pipe.recv()
-            try:
-                pipe.send([read(clip) for clip in clips[start:stop]])
-            except Exception as error:
-                pipe.send(_sendable(error))
+            for clip in todo.get():
+                try:
+                    answer: Outcome | Exception = read(clip)
+                except Exception as error:
+                    answer = _sendable(error)
+                pipe.send(answer)
+
+
+def _listen(pipe: Connection, todo: SimpleQueue[list[Clip]]) -> None:
+    """Take requests as they come; end this process at once when there is nobody left to ask, even in a clip."""
+    try:
+        while True:
+            todo.put(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(0)
 
 
 def _sendable(error: Exception) -> Exception:
     """Return the error, or one that says the same if it cannot be sent, or could be taken for the pipe's own."""
     try:
-        if isinstance(error, (EOFError, OSError)):
+        if isinstance(error, EOFError | OSError):
             raise TypeError
         pickle.loads(pickle.dumps(error))  # noqa: S301  # Our own bytes.
     except Exception:
