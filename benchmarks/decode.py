@@ -17,8 +17,8 @@ import av
 import numpy as np
 from paired import paired_ratio, write_result
 
-from rollingq.data.media import read_audio, read_frames
-from rollingq.data.spectrogram import rate_of, spectrogram
+from rollingq.data.raw.media import read_audio, read_frames
+from rollingq.data.raw.spectrogram import rate_of, spectrogram
 
 DATA = Path(os.environ.get("ROLLINGQ_DATA", "../shared/data"))
 SIZE, SECONDS, RECIPE, TARGET = 224, 5.0, "paper", 0.70

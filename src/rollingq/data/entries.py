@@ -56,7 +56,7 @@ _ENTRIES = (
         licence="free for research; cite Chen, Jafari, Kehtarnavaz, ICIP 2015",
         where="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
         summary="27 human actions of 8 people: a wearable inertial sensor, depth video, and skeletons.",
-        source="rollingq.data.prepare.utd_mhad:UTDMHAD",
+        source="rollingq.data.sources.utd_mhad:UTDMHAD",
     ),
     DatasetEntry(
         name="av_mnist",
@@ -67,7 +67,7 @@ _ENTRIES = (
         licence="MNIST CC BY-SA 3.0; Free Spoken Digit Dataset CC BY-SA 4.0",
         where="the four MNIST *-ubyte.gz files, and https://github.com/Jakobovski/free-spoken-digit-dataset",
         summary="A handwritten digit and a recording of a person who says it.",
-        source="rollingq.data.prepare.av_mnist:AVMNIST",
+        source="rollingq.data.sources.av_mnist:AVMNIST",
     ),
     DatasetEntry(
         name="crema_d",
@@ -78,7 +78,7 @@ _ENTRIES = (
         licence="Open Database License (ODbL) 1.0; cite Cao et al., IEEE TAC 2014",
         where="https://github.com/CheyneyComputerScience/CREMA-D (needs Git LFS: AudioWAV and VideoFlash)",
         summary="91 actors say sentences in six emotions: voice and face.",
-        source="rollingq.data.prepare.crema_d:CREMAD",
+        source="rollingq.data.sources.crema_d:CREMAD",
     ),
     DatasetEntry(
         name="kinetics_sound",
@@ -89,7 +89,7 @@ _ENTRIES = (
         licence="annotations CC BY 4.0 (Kinetics-400); videos belong to their uploaders",
         where="https://github.com/cvdfoundation/kinetics-dataset (Kinetics-400: the folders of 31 classes)",
         summary="31 classes of Kinetics-400 that can be seen and heard.",
-        source="rollingq.data.prepare.kinetics_sound:KineticsSound",
+        source="rollingq.data.sources.kinetics_sound:KineticsSound",
     ),
     DatasetEntry(
         name="cmu_mosei",
@@ -100,7 +100,7 @@ _ENTRIES = (
         licence="free for research; cite Zadeh et al., ACL 2018",
         where="the features of MultiBench (github.com/pliang279/MultiBench) or of MulT: mosei_senti_data.pkl",
         summary="How people on video feel about what they say: words, voice and face as sequences of features.",
-        source="rollingq.data.prepare.cmu_mosei:CMUMOSEI",
+        source="rollingq.data.sources.cmu_mosei:CMUMOSEI",
     ),
     DatasetEntry(
         name="ucf101",
@@ -111,7 +111,7 @@ _ENTRIES = (
         licence="free for research; cite Soomro, Zamir, Shah, CRCV-TR-12-01",
         where="https://www.crcv.ucf.edu/data/UCF101.php (videos and ucfTrainTestlist)",
         summary="101 human actions: colour frames and optical flow.",
-        source="rollingq.data.prepare.ucf101:UCF101",
+        source="rollingq.data.sources.ucf101:UCF101",
     ),
     DatasetEntry(
         name="hmdb51",
@@ -123,7 +123,7 @@ _ENTRIES = (
         where="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/, or MultiOOD's copy: "
         "huggingface.co/datasets/hdong51/MultiOOD",
         summary="51 human actions from films and the web: colour frames and optical flow.",
-        source="rollingq.data.prepare.hmdb51:HMDB51",
+        source="rollingq.data.sources.hmdb51:HMDB51",
     ),
     DatasetEntry(
         name="custom",
@@ -134,7 +134,7 @@ _ENTRIES = (
         licence="yours",
         where="a folder with samples.csv, or folders SPLIT/CLASS; see docs/datasets.md",
         summary="Any number of modalities: sound, images, video, arrays; some may be missing.",
-        source="rollingq.data.prepare.custom:Custom",
+        source="rollingq.data.sources.custom:Custom",
     ),
 )
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from rollingq.data.flow import flow_of_video, frame_times, taken_frames
-from rollingq.data.media import read_frames
-from rollingq.data.prepare.action_lists import choose, hmdb_official, ucf_official
 from rollingq.data.prepare.engine import prepare_source
-from rollingq.data.prepare.hmdb51 import HMDB51
 from rollingq.data.prepare.source import BadFileError, Clip, Plan
-from rollingq.data.prepare.ucf101 import UCF101
+from rollingq.data.raw.flow import flow_of_video, frame_times, taken_frames
+from rollingq.data.raw.media import read_frames
+from rollingq.data.sources.action_lists import choose, hmdb_official, ucf_official
+from rollingq.data.sources.hmdb51 import HMDB51
+from rollingq.data.sources.ucf101 import UCF101
 from rollingq.errors import DataError, MissingExtraError
 
 SIZE = 32

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from scipy.signal import stft
 
-from rollingq.data.prepare import av_mnist, digit_audio
-from rollingq.data.prepare.av_mnist import AVMNIST, principal_components, projected
-from rollingq.data.prepare.digit_audio import SPEAKERS, Utterance, pair
-from rollingq.data.prepare.idx import read_idx
 from rollingq.data.prepare.source import SPLITS, BadFileError, Clip
+from rollingq.data.raw.idx import read_idx
+from rollingq.data.sources import av_mnist, av_mnist_audio
+from rollingq.data.sources.av_mnist import AVMNIST, principal_components, projected
+from rollingq.data.sources.av_mnist_audio import SPEAKERS, Utterance, pair
 from rollingq.errors import DataError, MissingExtraError
 
 INDICES = (0, 5, 10, 11)
@@ -223,10 +223,10 @@ def test_samples_that_other_chunks_make_room_for_are_missed_too(tmp_path):
     notes = b"LIST" + struct.pack("<I", 100) + bytes(100)
     size = struct.pack("<I", len(data) - 8 + len(notes))
     (tmp_path / "notes.wav").write_bytes(data[:4] + size + data[8:36] + notes + data[36:])
-    np.testing.assert_array_equal(digit_audio.read_utterance(tmp_path / "notes.wav") * 32768, np.arange(1, 3001))
+    np.testing.assert_array_equal(av_mnist_audio.read_utterance(tmp_path / "notes.wav") * 32768, np.arange(1, 3001))
     (tmp_path / "notes.wav").write_bytes((tmp_path / "notes.wav").read_bytes()[:-50])
     with pytest.raises(BadFileError, match="the header announces 3000 samples, the file holds 2975"):
-        digit_audio.read_utterance(tmp_path / "notes.wav")
+        av_mnist_audio.read_utterance(tmp_path / "notes.wav")
 
 
 def test_no_flipped_bit_of_a_header_ends_in_another_error(root):
@@ -236,7 +236,7 @@ def test_no_flipped_bit_of_a_header_ends_in_another_error(root):
         spoilt = bytearray(data)
         spoilt[bit // 8] ^= 1 << bit % 8
         path.write_bytes(spoilt)
-        for read in (digit_audio.read_utterance, digit_audio.read_noise, digit_audio.num_samples):
+        for read in (av_mnist_audio.read_utterance, av_mnist_audio.read_noise, av_mnist_audio.num_samples):
             try:
                 read(path)
             except BadFileError as error:
@@ -324,13 +324,13 @@ def test_log_mel_is_the_mel_sum_of_an_independent_fourier_transform():
     hertz = np.arange(129) * 31.25
     mels = [power @ np.interp(hertz, edges[k : k + 3], [0, 1, 0]) for k in range(40)]
     padded = np.concatenate([samples[:8000], np.zeros(300, np.float32)])
-    np.testing.assert_allclose(digit_audio.log_mel(samples)[:98], np.log(np.stack(mels, 1) + 1e-6)[:98], atol=1e-6)
-    np.testing.assert_array_equal(digit_audio.log_mel(samples), digit_audio.log_mel(padded))
+    np.testing.assert_allclose(av_mnist_audio.log_mel(samples)[:98], np.log(np.stack(mels, 1) + 1e-6)[:98], atol=1e-6)
+    np.testing.assert_array_equal(av_mnist_audio.log_mel(samples), av_mnist_audio.log_mel(padded))
 
 
 @pytest.mark.parametrize(("length", "tokens"), [(200, 1), (320, 1), (321, 2), (7680, 24), (7681, 25), (20000, 25)])
 def test_the_mask_marks_tokens_that_begin_in_the_utterance(length, tokens):
-    features, mask = digit_audio.audio_tokens(np.ones(length, np.float32))
+    features, mask = av_mnist_audio.audio_tokens(np.ones(length, np.float32))
     assert mask.tolist() == [True] * tokens + [False] * (25 - tokens)
     np.testing.assert_array_equal(features[tokens:], np.float16(np.log(1e-6)))
     assert (features[: length // 320].max(1) > -5).all()
@@ -339,7 +339,7 @@ def test_the_mask_marks_tokens_that_begin_in_the_utterance(length, tokens):
 @pytest.mark.parametrize("length", [200, 1111, 4000, 8000, 18262, 24976])
 def test_the_spectrogram_shows_a_tone_at_its_frequency_in_all_frames_of_any_length(length):
     hertz = 8000 / 223 * 40
-    image = digit_audio.spectrogram(np.sin(2 * np.pi * hertz * np.arange(length) / 8000).astype(np.float32))
+    image = av_mnist_audio.spectrogram(np.sin(2 * np.pi * hertz * np.arange(length) / 8000).astype(np.float32))
     assert image.shape == (1, 112, 112)
     if length > 4000:
         assert set(np.abs(image[0].argmax(0) - 40).tolist()) <= {0, 1, 2}
@@ -348,19 +348,19 @@ def test_the_spectrogram_shows_a_tone_at_its_frequency_in_all_frames_of_any_leng
     wave_of = np.exp(-2j * np.pi * np.outer(np.arange(112), np.arange(width)) / 223)
     for frame, part in ((0, samples[:width]), (111, samples[-width:])):
         expected = np.log(np.abs(wave_of @ part) ** 2 / width + 1e-6)
-        np.testing.assert_allclose(digit_audio.spectrogram(samples)[0, :, frame], expected, atol=0.01)
+        np.testing.assert_allclose(av_mnist_audio.spectrogram(samples)[0, :, frame], expected, atol=0.01)
 
 
 def test_an_utterance_too_long_for_the_spectrogram_is_refused():
     with pytest.raises(BadFileError, match="at most 24976 samples, got 24977"):
-        digit_audio.spectrogram(np.ones(24977, np.float32))
+        av_mnist_audio.spectrogram(np.ones(24977, np.float32))
 
 
 @pytest.mark.parametrize("ratio", [-10.0, 0.0, 20.0])
 def test_noise_has_the_asked_ratio_of_powers(ratio):
     random = np.random.default_rng(0)
     samples, noise = (random.normal(0, scale, 5000).astype(np.float32) for scale in (0.3, 7))
-    noisy = digit_audio.add_noise(samples, noise, ratio)
+    noisy = av_mnist_audio.add_noise(samples, noise, ratio)
     added = (noisy - samples).astype(np.float64)
     assert 10 * np.log10(np.mean(samples**2) / np.mean(added**2)) == pytest.approx(ratio, abs=0.01)
     assert np.corrcoef(added, noise)[0, 1] > 0.999
@@ -369,21 +369,21 @@ def test_noise_has_the_asked_ratio_of_powers(ratio):
 def test_noise_is_cut_where_it_sounds():
     noise = np.zeros(40000, np.float32)
     noise[30000:31000] = np.random.default_rng(0).normal(size=1000)
-    pieces = [digit_audio.cut_noise(noise, 500, np.random.default_rng(seed)) for seed in range(50)]
+    pieces = [av_mnist_audio.cut_noise(noise, 500, np.random.default_rng(seed)) for seed in range(50)]
     assert min(np.abs(piece).max() for piece in pieces) > 0
     assert len({piece.tobytes() for piece in pieces}) > 40
-    assert len(digit_audio.cut_noise(noise[29900:30100], 8000, np.random.default_rng(0))) == 8000
+    assert len(av_mnist_audio.cut_noise(noise[29900:30100], 8000, np.random.default_rng(0))) == 8000
 
 
 def test_noise_of_another_rate_keeps_its_pitch(tmp_path, monkeypatch):
     write_wav(tmp_path / "tone.wav", 9000 * np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100), 44100)
-    samples = digit_audio.read_noise(tmp_path / "tone.wav")
+    samples = av_mnist_audio.read_noise(tmp_path / "tone.wav")
     assert len(samples) == 8000
     assert np.abs(np.fft.rfft(samples)).argmax() == 1000
     assert np.sqrt(np.mean(samples**2) * 2) * 32768 == pytest.approx(9000, rel=0.01)
     monkeypatch.setitem(sys.modules, "scipy.signal", None)
     with pytest.raises(MissingExtraError, match="scipy"):
-        digit_audio.read_noise(tmp_path / "tone.wav")
+        av_mnist_audio.read_noise(tmp_path / "tone.wav")
 
 
 def write_noise(folder: Path, count: int) -> None:
@@ -510,8 +510,8 @@ def test_a_quarter_of_the_real_energy_is_four_components(real_root):
 HASH = """
 import hashlib, sys
 from pathlib import Path
-from rollingq.data.prepare.av_mnist import principal_components, projected
-from rollingq.data.prepare.idx import read_idx
+from rollingq.data.sources.av_mnist import principal_components, projected
+from rollingq.data.raw.idx import read_idx
 images = read_idx(Path(sys.argv[1])).reshape(-1, 784)[:4000]
 for share in (0.25, 0.9):
     print(hashlib.sha256(projected(images, *principal_components(images, share)).tobytes()).hexdigest())

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from made_pickles import python2
 
-from rollingq.data.prepare.cmu_mosei import CLASSES, CMUMOSEI, label_of
 from rollingq.data.prepare.engine import prepare_source
 from rollingq.data.prepare.source import BadFileError, Clip
 from rollingq.data.shards import read_manifest
+from rollingq.data.sources.cmu_mosei import CLASSES, CMUMOSEI, label_of
 from rollingq.errors import DataError
 
 KEYS = {"text": "text", "audio": "audio", "visual": "vision"}
@@ -330,7 +330,7 @@ def test_reading_leaves_the_loaded_pickle_as_it_is_and_loads_it_once(tmp_path, m
     source = CMUMOSEI()
     clip = source.plan(root).clips[0]
     first = source.read(clip, root)
-    monkeypatch.setattr("rollingq.data.prepare.mosei_pickle.load_arrays", None)
+    monkeypatch.setattr("rollingq.data.sources.cmu_mosei_pickle.load_arrays", None)
     first["text"][:] = 7
     assert not (source.read(clip, root)["text"] == 7).any()
 

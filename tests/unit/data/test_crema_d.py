@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from made_clips import LEVELS, tone, write_video, write_wav
 
-from rollingq.data.media import read_audio
-from rollingq.data.prepare.audio_visual import SilentError
-from rollingq.data.prepare.crema_d import ACTORS, CODES, CREMAD, FOLDERS, label_of_name, label_of_text, read_lists
 from rollingq.data.prepare.source import BadFileError
-from rollingq.data.prepare.splits import hash_order
-from rollingq.data.spectrogram import spectrogram
+from rollingq.data.raw.media import read_audio
+from rollingq.data.raw.spectrogram import spectrogram
+from rollingq.data.sources.audio_visual import SilentError
+from rollingq.data.sources.crema_d import ACTORS, CODES, CREMAD, FOLDERS, label_of_name, label_of_text, read_lists
+from rollingq.data.sources.splits import hash_order
 from rollingq.errors import DataError
 
 NAMES = ("1001_IEO_NEU_XX", "1002_TIE_HAP_LO", "1091_DFA_ANG_XX")
@@ -170,7 +170,7 @@ def test_the_real_clips_are_divided_by_actors(tmp_path, all_names, monkeypatch):
         folder, suffix = FOLDERS[modality]
         return [f"{folder}/{name}{suffix}" for name in all_names]
 
-    monkeypatch.setattr("rollingq.data.prepare.crema_d._files", listed)
+    monkeypatch.setattr("rollingq.data.sources.crema_d._files", listed)
     plan = CREMAD().plan(tmp_path)
     assert (len(plan.clips), len(all_names), list(plan.skipped)) == (7442, 7442, [])
     assert plan.notes["actors"] == {"train": 64, "val": 9, "test": 18}

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from made_clips import LEVELS, tone, write_video, write_wav
 
-from rollingq.data.prepare.custom import Custom, forms_of
-from rollingq.data.prepare.custom_files import check_image, fit, read_image, read_table
-from rollingq.data.prepare.custom_layout import is_inside, read_layout, sorted_labels
 from rollingq.data.prepare.engine import prepare_source
 from rollingq.data.prepare.readers import read_clip
 from rollingq.data.prepare.source import BadFileError, Skipped
-from rollingq.data.prepare.splits import hash_order
-from rollingq.data.spectrogram import spectrogram
+from rollingq.data.raw.images import check_image, read_image
+from rollingq.data.raw.spectrogram import spectrogram
+from rollingq.data.sources.custom import Custom, forms_of
+from rollingq.data.sources.custom_files import fit, read_table
+from rollingq.data.sources.custom_layout import is_inside, read_layout, sorted_labels
+from rollingq.data.sources.splits import hash_order
 from rollingq.errors import DataError
 
 SMALL = {"size": 16, "seconds": 1.0}
@@ -248,23 +249,24 @@ def test_images_are_rgb_and_cut_ones_are_named(tmp_path):
     for name in ("a.png", "a.jpg"):
         path = tmp_path / name
         cv2.imwrite(str(path), image)
-        channels = read_image(path, 8).mean((1, 2))
+        channels = read_image(path, height=8, width=8).mean((1, 2))
         np.testing.assert_allclose(channels, [250, 0, 0], atol=6)
         data = path.read_bytes()
         for share in (0.3, 0.6, 0.99):
             path.write_bytes(data[: int(len(data) * share)])
             with pytest.raises(BadFileError, match=r"expected a whole (PNG|JPEG) image, got one that is cut off"):
-                read_image(path, 8)
+                read_image(path, height=8, width=8)
         path.write_bytes(data + b"\0\0")
-        assert read_image(path, 8).shape == (3, 8, 8)
+        assert read_image(path, height=8, width=8).shape == (3, 8, 8)
     path.write_bytes(b"<html>")
     with pytest.raises(BadFileError, match="got other bytes"):
-        read_image(path, 8)
+        read_image(path, height=8, width=8)
 
 
 def test_an_end_marker_of_a_preview_does_not_hide_that_a_jpeg_is_cut():
     preview = b"\xff\xd8\xff\xe1..\xff\xda..\xff\xd9"
-    check_image(preview + b"\xff\xda....\xff\xd9")
+    with pytest.raises(BadFileError, match="damaged JPEG"):  # Whole as to its marks, and past the first look.
+        check_image(preview + b"\xff\xda....\xff\xd9")
     with pytest.raises(BadFileError, match="cut off"):
         check_image(preview + b"\xff\xda....")
 
@@ -275,11 +277,11 @@ def test_a_changed_png_is_named(tmp_path):
     data[len(data) // 2] ^= 4
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(BadFileError, match="wrong checksum"):
-        read_image(tmp_path / "a.png", 8)
+        read_image(tmp_path / "a.png", height=8, width=8)
     chunk = b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 0) + chunk)
     with pytest.raises(BadFileError, match="cannot be decoded"):
-        read_image(tmp_path / "a.png", 8)
+        read_image(tmp_path / "a.png", height=8, width=8)
 
 
 def test_folders_of_splits_and_classes(tmp_path):

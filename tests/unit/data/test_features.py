@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollingq.data.normalise import normalise, statistics_of
-from rollingq.data.prepare.features import Recipe, area_mean, body_box, features, resample
+from rollingq.data.sources.utd_features import Recipe, area_mean, body_box, features, resample
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

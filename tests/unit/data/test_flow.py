@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rollingq.data import flow as module
-from rollingq.data.flow import (
+from rollingq.data.prepare.source import BadFileError
+from rollingq.data.raw import flow as module
+from rollingq.data.raw.flow import (
     cache_key,
     cached,
     decode_flow,
@@ -22,8 +23,7 @@ from rollingq.data.flow import (
     motion_of_video,
     taken_frames,
 )
-from rollingq.data.media import read_frames
-from rollingq.data.prepare.source import BadFileError
+from rollingq.data.raw.media import read_frames
 from rollingq.errors import DataError
 
 HEIGHT, WIDTH = 48, 64

@@ -4,9 +4,9 @@ import struct
 import numpy as np
 import pytest
 
-from rollingq.data.prepare import idx
-from rollingq.data.prepare.idx import read_idx
 from rollingq.data.prepare.source import BadFileError
+from rollingq.data.raw import idx
+from rollingq.data.raw.idx import read_idx
 
 
 def encoded(array: np.ndarray, code: int = 8) -> bytes:

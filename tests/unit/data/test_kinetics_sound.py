@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from made_clips import LEVELS, write_video
 
-from rollingq.data.media import NoSoundError
-from rollingq.data.prepare.kinetics_sound import CLASSES, KineticsSound, from_folders, from_lists, read_rows
 from rollingq.data.prepare.readers import read_clip
 from rollingq.data.prepare.source import BadFileError, Skipped
-from rollingq.data.prepare.splits import hash_order
+from rollingq.data.raw.media import NoSoundError
+from rollingq.data.sources.kinetics_sound import CLASSES, KineticsSound, from_folders, from_lists, read_rows
+from rollingq.data.sources.splits import hash_order
 from rollingq.errors import DataError
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
@@ -193,6 +193,30 @@ def test_damaged_lists_are_refused_in_one_line(lists, kind):
     assert "\n" not in str(caught.value)
 
 
+BAD_LISTS = {
+    "empty": b"",
+    "page": b"<!DOCTYPE html>\n<html></html>\n",
+    "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "NUL": b"label,youtube_id\0,time_start,time_end,split\n",
+    "UTF-16": HEADER.encode("utf-16"),
+    "other columns": b"path,label\na.mp4,singing\n",
+    "noise": np.random.default_rng(0).bytes(5000),
+    "header alone": HEADER.encode(),
+}
+
+
+@pytest.mark.parametrize("name", ["train.csv", "kinetics400_val.csv", "annotations/all.csv"])
+@pytest.mark.parametrize("kind", BAD_LISTS)
+def test_a_file_that_should_be_a_list_is_not_passed_over(lists, name, kind):
+    (lists / "annotations").mkdir()
+    (lists / name).write_bytes(BAD_LISTS[kind])
+    with pytest.raises(
+        DataError, match=rf"{Path(name).stem}\.csv to (have the columns label|hold clips).* but got"
+    ) as caught:
+        KineticsSound().plan(lists)
+    assert str(caught.value).isprintable()
+
+
 def test_a_quote_that_is_not_closed_is_refused(lists):
     (lists / "train.csv").write_text(f'{HEADER}"singing,{video_id(1)},1,2,train\n' + "x" * 200_000)
     with pytest.raises(DataError, match=r"train\.csv to be a csv file.*quote"):
@@ -262,6 +286,22 @@ def test_a_damaged_video_is_no_clip_without_sound(media, tmp_path):
     [clip] = source.plan(tmp_path).clips
     with pytest.raises(BadFileError, match=r"^(?!no sound)"):
         source.read(clip, tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["folders", "lists"])
+def test_a_folder_in_place_of_a_video_is_named(tmp_path, layout):
+    fill(tmp_path, "train", "bowling", range(2))
+    file = f"train/bowling/{video_id(5)}_000010_000020.MP4"
+    touch(tmp_path, f"{file}/inside/{video_id(6)}_000010_000020.mp4")
+    if layout == "lists":
+        rows = "".join(f"bowling,{video_id(n)},10,20,train\n" for n in (0, 1, 5))
+        (tmp_path / "train.csv").write_text(HEADER + rows)
+    plan = KineticsSound().plan(tmp_path)
+    assert [clip.files["audio"] for clip in plan.clips][2:] == [(file,)]
+    assert plan.absent == []
+    with pytest.raises(BadFileError, match=r"^expected a file, got a folder$") as caught:
+        KineticsSound().read(plan.clips[2], tmp_path)
+    assert caught.value.file == file
 
 
 def test_a_whole_video_is_cut_by_the_times_of_the_list(media, tmp_path):

@@ -1,4 +1,5 @@
 import os
+import re
 import struct
 import sys
 import wave
@@ -9,9 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from rollingq.data import decoding, media
-from rollingq.data.media import NoSoundError, check_file, read_audio, read_frames
 from rollingq.data.prepare.source import BadFileError
+from rollingq.data.raw import decoding, media
+from rollingq.data.raw.decoding import NoSoundError
+from rollingq.data.raw.files import check_file
+from rollingq.data.raw.media import read_audio, read_frames
 from rollingq.errors import DataError, MissingExtraError
 
 HEIGHT, WIDTH, FPS = 48, 64, 10
@@ -262,7 +265,38 @@ def test_a_wav_from_a_pipe_has_no_known_length(tmp_path):
     assert read_audio(tmp_path / "a.wav", rate=16_000).shape == (8000,)
 
 
-@pytest.mark.parametrize("name", [name for name in FORMS if name != "clip.webm"])
+def chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data
+
+
+def wave_of(data: bytes, stated: int, behind: bytes = b"") -> bytes:
+    """Return 8-bit sound of 8 kHz whose data part says that it holds ``stated`` bytes."""
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 8000, 1, 8))
+    return chunk(b"RIFF", b"WAVE" + form + b"data" + struct.pack("<I", stated) + data + behind)
+
+
+@pytest.mark.parametrize("stated", [1, 1000, 2999, 3000])
+@pytest.mark.parametrize("kind", ["noise", "silence", "text"])
+def test_a_wav_whose_header_leaves_sound_out_is_named(tmp_path, stated, kind):
+    data = {"noise": np.random.default_rng(2).bytes(4000), "silence": b"\x80" * 4000, "text": b"LIST" * 1000}[kind]
+    (tmp_path / "a.wav").write_bytes(wave_of(data, stated))
+    text = reason(read_audio, tmp_path / "a.wav", rate=8000)
+    assert text == f"expected {stated} bytes of data as the header says, got {4000 - stated} more that are no chunk"
+
+
+@pytest.mark.parametrize("length", [2000, 2001])
+@pytest.mark.parametrize("behind", ["", "notes", "notes without padding", "tag", "padding"])
+def test_what_may_follow_the_sound_of_a_wav_is_allowed(tmp_path, length, behind):
+    data, notes = np.random.default_rng(3).bytes(length), chunk(b"LIST", b"n" * 1000)
+    padding = b"\0" * (length % 2)
+    parts = {"": b"", "notes": padding + notes, "notes without padding": notes, "tag": b"TAG" + bytes(125)}
+    tail = parts.get(behind, bytes(512))
+    (tmp_path / "a.wav").write_bytes(wave_of(data, length, tail))
+    expected = (np.frombuffer(data, np.uint8) / 128 - 1).astype(np.float32)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", rate=8000), expected)
+
+
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.85])
 def test_a_cut_file_is_named(files, tmp_path, name, share):
     path = tmp_path / name
@@ -272,6 +306,93 @@ def test_a_cut_file_is_named(files, tmp_path, name, share):
         assert reason(read_frames, path, **SMALL)
     if FORMS[name][1]:
         assert reason(read_audio, path, rate=16_000)
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm", "clip.flv"])
+@pytest.mark.parametrize("lost", [1, 3, 20, 200, 1000])
+def test_a_file_that_lacks_a_few_last_bytes_is_named(files, tmp_path, name, lost):
+    data = files[name].read_bytes()
+    (tmp_path / name).write_bytes(data[:-lost])
+    if name == "clip.flv" and lost <= 4:  # These only repeat a length.
+        np.testing.assert_array_equal(read_frames(tmp_path / name, **SMALL), read_frames(files[name], **SMALL))
+    else:
+        assert f"got {len(data) - lost}" in reason(read_frames, tmp_path / name, **SMALL)
+        assert f"got {len(data) - lost}" in reason(read_audio, tmp_path / name, rate=16_000)
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm", "clip.flv"])
+@pytest.mark.parametrize(("begin", "share"), [(0.3, 0.1), (0.5, 0.3), (0.6, 0.2)])
+@pytest.mark.parametrize("fill", ["zeros", "noise"])
+def test_a_hole_is_named(files, tmp_path, name, begin, share, fill):
+    data = bytearray(files[name].read_bytes())
+    start, count = round(len(data) * begin), round(len(data) * share)
+    data[start : start + count] = bytes(count) if fill == "zeros" else np.random.default_rng(4).bytes(count)
+    (tmp_path / name).write_bytes(data)
+    told = "got other bytes|cut off: expected .* bytes"  # Noise may hold the length of a part.
+    assert re.search(told, reason(read_frames, tmp_path / name, **SMALL))
+    assert re.search(told, reason(read_audio, tmp_path / name, rate=16_000))
+
+
+def remuxed(source: Path, path: Path, **options: str) -> Path:
+    """Copy the packets into another file, written with other options."""
+    with av.open(str(source)) as container, av.open(str(path), "w", options=options) as out:
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in container.streams}
+        for packet in container.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [{"live": "1"}, {"cluster_time_limit": "500", "reserve_index_space": "3000"}], ids=str
+)
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm"])
+def test_other_forms_of_matroska_are_read(files, tmp_path, name, options):
+    path = remuxed(files[name], tmp_path / name, **options)
+    np.testing.assert_array_equal(read_frames(path, **SMALL), read_frames(files[name], **SMALL))
+    np.testing.assert_array_equal(read_audio(path, rate=16_000), read_audio(files[name], rate=16_000))
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm"])
+def test_blocks_that_cannot_be_read_are_counted(files, tmp_path, name):
+    """One byte makes FFmpeg leave out the rest of a cluster, without a word."""
+    path = remuxed(files[name], tmp_path / name, cluster_time_limit="1000")
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        content = next(bytes(packet) for packet in container.demux() if (packet.pts or 0) > 1100)
+    track = data.index(content) - 4
+    assert data[track] in (0x81, 0x82)
+    data[track] = 0
+    path.write_bytes(data)
+    assert "blocks cannot be read" in reason(read_frames, path, **SMALL)
+    assert "blocks cannot be read" in reason(read_audio, path, rate=16_000)
+
+
+def flv_tags(data: bytes) -> list[bytes]:
+    begin, tags = 13, []
+    while begin < len(data):
+        length = 11 + int.from_bytes(data[begin + 1 : begin + 4], "big") + 4
+        tags.append(data[begin : begin + length])
+        begin += length
+    return tags
+
+
+def test_a_damaged_time_does_not_hide_that_the_end_is_missing(files, tmp_path):
+    data = files["clip.flv"].read_bytes()
+    tags = [tag for tag in flv_tags(data) if int.from_bytes(tag[4:7], "big") < 1500]
+    last = next(number for number in range(len(tags) - 1, 0, -1) if tags[number][0] == 9)
+    path = tmp_path / "clip.flv"
+    for time in (1400, 60_000):
+        tags[last] = tags[last][:4] + time.to_bytes(3, "big") + tags[last][7:]
+        path.write_bytes(data[:13] + b"".join(tags))
+        assert "cut off: expected 3.02 s of audio, got 1.5" in reason(read_audio, path, rate=16_000)
+
+
+def test_padding_behind_an_flv_is_allowed(files, tmp_path):
+    path = tmp_path / "clip.flv"
+    path.write_bytes(files["clip.flv"].read_bytes() + bytes(100))
+    np.testing.assert_array_equal(read_frames(path, **SMALL), read_frames(files["clip.flv"], **SMALL))
 
 
 def test_a_clip_that_ends_after_its_file_is_named(files):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from rollingq.data.prepare.matlab import read_modality
-from rollingq.data.prepare.optical_depth import depth_flow, to_bytes
 from rollingq.data.prepare.source import BadFileError
+from rollingq.data.raw.matlab import read_modality
+from rollingq.data.sources.utd_flow import depth_flow, to_bytes
 from rollingq.errors import MissingExtraError
 
 HIGH, WIDE = 40, 30

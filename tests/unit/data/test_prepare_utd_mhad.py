@@ -9,11 +9,11 @@ from scipy.io import loadmat, savemat
 
 from rollingq.data import registry
 from rollingq.data.prepare.engine import prepare_source
-from rollingq.data.prepare.matlab import read_modality
 from rollingq.data.prepare.source import BadFileError
-from rollingq.data.prepare.utd_mhad import CLASSES, SUBJECTS, UTDMHAD, find_recordings, published
 from rollingq.data.prepared import load_folder
+from rollingq.data.raw.matlab import read_modality
 from rollingq.data.shards import read_manifest, read_samples
+from rollingq.data.sources.utd_mhad import CLASSES, SUBJECTS, UTDMHAD, find_recordings, published
 from rollingq.errors import DataError
 
 INERTIAL = "Inertial/a1_s1_t1_inertial.mat"
@@ -189,8 +189,14 @@ def change_manifest(folder: Path, change) -> None:
 
 
 SPOILS = {
-    "changed byte": (lambda folder: flip_bit(folder / "val-00000.safetensors"), r"val-00000\.safetensors to have sha-256"),
-    "missing shard": (lambda folder: (folder / "test-00000.safetensors").unlink(), r"the shard .*test-00000\.safetensors"),
+    "changed byte": (
+        lambda folder: flip_bit(folder / "val-00000.safetensors"),
+        r"val-00000\.safetensors to have sha-256",
+    ),
+    "missing shard": (
+        lambda folder: (folder / "test-00000.safetensors").unlink(),
+        r"the shard .*test-00000\.safetensors",
+    ),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "no readable"),
     "damaged manifest": (lambda folder: (folder / "manifest.json").write_text("{"), "to be JSON"),
     "other dataset": (lambda folder: change_manifest(folder, lambda m: m.update(dataset="x")), "but got 'x'"),

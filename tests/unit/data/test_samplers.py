@@ -85,5 +85,5 @@ def test_lightning_sets_the_epoch(tmp_path):
 
 @pytest.mark.parametrize(("number", "batch_size"), [(0, 4), (4, 0)])
 def test_nothing_to_yield_is_refused(number, batch_size):
-    with pytest.raises(DataError, match="Expected at least 1 sample"):
+    with pytest.raises(DataError, match="Expected a split of at least 1 sample"):
         EpochSampler(number, batch_size)

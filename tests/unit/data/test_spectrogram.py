@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from rollingq.data.fbank import fbank, mel_filters
-from rollingq.data.spectrogram import SPECTROGRAMS, rate_of, shape_of, spectrogram
+from rollingq.data.raw.fbank import fbank, mel_filters
+from rollingq.data.raw.spectrogram import SPECTROGRAMS, rate_of, shape_of, spectrogram
 from rollingq.errors import DataError
 
 SHAPES = {

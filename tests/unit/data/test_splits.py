@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from rollingq.data.prepare.splits import (
+from rollingq.data.sources.splits import (
     at_lines,
     classes_of,
     count_of,

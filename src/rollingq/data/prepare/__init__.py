@@ -1,1 +1,1 @@
-"""From raw files, as published, to prepared folders of safetensors shards."""
+"""Prepare any source: plan, read in parallel, write shards and a manifest."""

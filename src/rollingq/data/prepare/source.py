@@ -6,25 +6,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rollingq.data.raw.files import BadFileError as BadFileError
 from rollingq.data.shards import Arrays as Arrays
 from rollingq.data.spec import ModalitySpec
 
 SPLITS = ("train", "val", "test")
 PLACE = "is_place"
 """Metadata of a field that only says where files lie: ``field(metadata={PLACE: True})`` keeps it out of the recipe."""
-
-
-class BadFileError(Exception):
-    """A raw file cannot be used.
-
-    Args:
-        reason: Why, in one line.
-        file: Which one, below the root; the clip's files if empty.
-    """
-
-    def __init__(self, reason: str, file: str = "") -> None:
-        super().__init__(reason)
-        self.file = file
 
 
 @dataclass(frozen=True)

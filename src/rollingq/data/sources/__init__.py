@@ -1,0 +1,1 @@
+"""The datasets: which clips their raw files hold, and how one is read."""
