@@ -38,7 +38,7 @@ def prepare(*arguments: str) -> dict[str, float]:
     """Run the command as a user does; return its seconds and the peak memory of it and its workers in MiB."""
     command = [sys.executable, "-m", "rollingq.cli", "data", "prepare", *arguments]
     start, peak = time.perf_counter(), 0.0
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)  # noqa: S603  # Our own.
     while process.poll() is None:
         peak = max(peak, resident(process.pid))
         time.sleep(0.05)

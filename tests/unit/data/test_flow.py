@@ -167,10 +167,10 @@ def test_a_jpeg_is_read_shrunk_and_a_truncated_one_is_named(tmp_path):
     np.testing.assert_array_equal(motion_of_image(path, height=32, width=32), read)
     for spoilt in (data[: len(data) // 2], data[:-2], data[2:], b"<html></html>"):
         path.write_bytes(spoilt)
-        with pytest.raises(BadFileError, match="whole JPEG image"):
+        with pytest.raises(BadFileError, match="JPEG"):
             motion_of_image(path, height=32, width=32)
     path.write_bytes(b"\xff\xd8 nothing in between \xff\xd9")
-    with pytest.raises(BadFileError, match="OpenCV cannot read"):
+    with pytest.raises(BadFileError, match="JPEG image"):
         motion_of_image(path, height=32, width=32)
 
 

@@ -7,7 +7,7 @@ from made_clips import LEVELS, write_video
 
 from rollingq.data.prepare.readers import read_clip
 from rollingq.data.prepare.source import BadFileError, Skipped
-from rollingq.data.raw.media import NoSoundError
+from rollingq.data.raw.decoding import NoSoundError
 from rollingq.data.sources.kinetics_sound import CLASSES, KineticsSound, from_folders, from_lists, read_rows
 from rollingq.data.sources.splits import hash_order
 from rollingq.errors import DataError
