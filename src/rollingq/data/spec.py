@@ -53,7 +53,7 @@ class ModalitySpec:
         """Shape of one sample's mask: one entry a token or frame, a single one for an image.
 
         Example:
-            >>> ModalitySpec((3, 8, 8), "image").mask_shape, ModalitySpec((12, 5)).mask_shape
+            >>> ModalitySpec((3, 8, 8), "image", statistics="all").mask_shape, ModalitySpec((12, 5)).mask_shape
             ((1,), (12,))
         """
         return (self.shape[0] if len(self.shape) in (2, 4) else 1,)

@@ -145,7 +145,7 @@ def naming(file: str) -> Iterator[None]:
         >>> with naming("a/b.wav"):
         ...     raise BadFileError("the file is empty")
         Traceback (most recent call last):
-        rollingq.data.prepare.source.BadFileError: the file is empty
+        rollingq.data.raw.files.BadFileError: the file is empty
     """
     try:
         yield
