@@ -24,7 +24,7 @@ format: .venv/.dev          ## mend what the linter can mend
 	$(BIN)/ruff format .
 
 bench: .venv/.dev           ## run the timings behind the figures in README and docs, and copy them there
-	cd benchmarks && ../$(BIN)/python fusion.py && ../$(BIN)/python overhead.py && ../$(BIN)/python step.py
+	cd benchmarks && ../$(BIN)/python fusion.py && ../$(BIN)/python overhead.py && ../$(BIN)/python step.py && ../$(BIN)/python decode.py && ../$(BIN)/python prepare.py
 	$(BIN)/rollingq complexity --preset paper-table4 --json > benchmarks/results/complexity.json
 	$(BIN)/python scripts/fill_numbers.py
 
