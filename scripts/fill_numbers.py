@@ -132,7 +132,8 @@ def prepare_facts() -> str:
         f"{few['peak_mib']:.0f} MiB for {few['pairs']:,} pairs, {many['peak_mib']:.0f} MiB for {many['pairs']:,}. "
         f"Video: {decoded['small']['our_clips_per_second']:.0f} clips of 5 s (340x256) a second and core, frames, "
         f"sound and spectrogram, {decoded['small']['ratio_median']:.2f} of the speed of PyAV's bare decoding. "
-        f"Training reads {found['reading_av_mnist']['samples_per_second']:,.0f} shuffled samples of AV-MNIST a second.\n"
+        f"Training reads {found['reading_av_mnist']['samples_per_second']:,.0f} shuffled samples of AV-MNIST a "
+        "second.\n"
     )
 
 
