@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from rollingq.data.base import MultimodalData, Split
-from rollingq.data.normalise import Statistics, normalise, statistics_of
+from rollingq.data.prepare.moments import moments_of
+from rollingq.data.rows import Normaliser
 from rollingq.data.shards import Arrays, described_by_manifest, read_manifest, read_shard, sha256_of
 from rollingq.data.spec import ModalitySpec
 from rollingq.errors import DataError, MissingExtraError
@@ -42,12 +43,14 @@ def load(*, dir: Path | None = None, modalities: Sequence[str] = ("audio", "imag
         shards = {split: read_shard(folder, manifest, f"{split}.safetensors") for split in SPLITS}
         digits = _digit_images(manifest) if "image" in modalities else None
         raw = {split: _tokens(shards[split], split, digits, manifest["recipe"], modalities) for split in SPLITS}
-        statistics = {name: statistics_of(raw["train"][name]) for name in modalities}
+        specs = {name: ModalitySpec.from_json(manifest["modalities"][name]) for name in modalities}
+        moments = {name: moments_of(raw["train"][name], spec) for name, spec in specs.items()}
+        normalisers = {name: Normaliser(spec, *moments[name].statistics) for name, spec in specs.items()}
         return MultimodalData(
             name=NAME,
-            modalities={name: ModalitySpec.from_json(manifest["modalities"][name]) for name in modalities},
+            modalities=specs,
             classes=tuple(manifest["classes"]),
-            splits={split: _split(raw[split], shards[split], statistics, manifest) for split in SPLITS},
+            splits={split: _split(raw[split], shards[split], normalisers, manifest) for split in SPLITS},
             manifest=manifest,
         )
 
@@ -85,8 +88,8 @@ def _tokens(
     return {name: raw[name] for name in modalities}
 
 
-def _split(raw: Raw, shard: Arrays, statistics: Mapping[str, Statistics], manifest: Mapping[str, Any]) -> Split:
-    inputs = {name: torch.from_numpy(normalise(array, statistics[name])) for name, array in raw.items()}
+def _split(raw: Raw, shard: Arrays, normalisers: Mapping[str, Normaliser], manifest: Mapping[str, Any]) -> Split:
+    inputs = {name: normalisers[name](torch.from_numpy(array)) for name, array in raw.items()}
     words = manifest["classes"]
     pairs = zip(shard["label"], shard["image"], strict=True)
     names = [f"{number:04d}_{words[label]}_image{image}" for number, (label, image) in enumerate(pairs)]

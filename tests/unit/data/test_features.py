@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollingq.data.normalise import normalise, statistics_of
+from rollingq.data.prepare.moments import moments_of
+from rollingq.data.rows import Normaliser
 from rollingq.data.sources.utd_features import Recipe, area_mean, body_box, features, resample
+from rollingq.data.spec import ModalitySpec
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
@@ -68,7 +71,8 @@ def test_skeletons_are_relative_to_the_hip():
 def test_normalised_training_data_has_mean_0_and_deviation_1(shared):
     array = np.random.default_rng(3).normal(5, 3, (20, 4, 6)).astype(np.float32)
     axes = None if shared else (0, 1)
-    normal = normalise(array, statistics_of(array, shared=shared))
+    spec = ModalitySpec((4, 6), statistics="all" if shared else "feature")
+    normal = Normaliser(spec, *moments_of(array, spec).statistics)(torch.from_numpy(array)).numpy()
     assert normal.dtype == np.float32
     np.testing.assert_allclose(normal.mean(axes), 0, atol=1e-5)
     np.testing.assert_allclose(normal.std(axes), 1, atol=1e-5)

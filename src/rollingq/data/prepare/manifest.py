@@ -104,5 +104,5 @@ def _statistics(plan: Plan, records: Mapping[str, dict[str, Any]]) -> dict[str, 
     for name in plan.modalities:
         parts = [Moments.from_json(r["moments"][name]) for r in records.values() if r.get("moments")]
         total = sum(parts[1:], parts[0])
-        found[name] = {"mean": total.mean.tolist(), "std": total.std.tolist()}
+        found[name] = dict(zip(("mean", "std"), total.statistics, strict=True))
     return found

@@ -42,6 +42,11 @@ class Moments:
         found: np.ndarray = np.where(std < 1e-6, 1.0, std)
         return found
 
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Means and standard deviations."""
+        return self.mean.tolist(), self.std.tolist()
+
     def to_json(self) -> dict[str, Any]:
         """Return numbers that ``from_json`` reads back without loss."""
         return {"count": self.count, "mean": self.mean.tolist(), "squares": self.squares.tolist()}

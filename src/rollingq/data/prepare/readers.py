@@ -198,12 +198,12 @@ def _no_worker() -> DataError:
 
 def _serve(pipe: Connection, read: Read) -> None:
     """Answer with samples until the other end is closed, as it is when the other process ends."""
-    todo: SimpleQueue[list[Clip]] = SimpleQueue()
-    Thread(target=_listen, args=(pipe, todo), daemon=True).start()
+    requests: SimpleQueue[list[Clip]] = SimpleQueue()
+    Thread(target=_listen, args=(pipe, requests), daemon=True).start()
     with suppress(OSError, KeyboardInterrupt):
         pipe.send(None)
         while True:
-            for clip in todo.get():
+            for clip in requests.get():
                 try:
                     answer: Outcome | Exception = read(clip)
                 except Exception as error:
@@ -211,11 +211,11 @@ def _serve(pipe: Connection, read: Read) -> None:
                 pipe.send(answer)
 
 
-def _listen(pipe: Connection, todo: SimpleQueue[list[Clip]]) -> None:
+def _listen(pipe: Connection, requests: SimpleQueue[list[Clip]]) -> None:
     """Take requests as they come; end this process at once when there is nobody left to ask, even in a clip."""
     try:
         while True:
-            todo.put(pipe.recv())
+            requests.put(pipe.recv())
     except (EOFError, OSError):
         os._exit(0)
 

@@ -14,12 +14,11 @@ import numpy as np
 
 from rollingq.data.prepare.source import Arrays, BadFileError, Clip, Plan, Source
 from rollingq.data.raw.matlab import read_modality
-from rollingq.data.sources.utd_features import Recipe, features
+from rollingq.data.sources.utd_features import MODALITIES, Recipe, features
 from rollingq.data.sources.utd_flow import depth_flow
 from rollingq.data.spec import ModalitySpec
 from rollingq.errors import DataError, MissingExtraError
 
-MODALITIES = ("inertial", "depth", "skeleton")
 CLASSES = (
     "swipe_left", "swipe_right", "wave", "clap", "throw", "arm_cross", "basketball_shoot", "draw_x",
     "draw_circle_clockwise", "draw_circle_counter_clockwise", "draw_triangle", "bowling", "boxing", "baseball_swing",
