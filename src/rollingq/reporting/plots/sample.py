@@ -37,7 +37,9 @@ def sample_figure(view: SampleView) -> "Figure":
         from matplotlib.figure import Figure
     rows = {name: list(_pictures(panel)) for name, panel in view.panels.items()}
     figure = Figure(figsize=(8, 0.7 + 2.4 * len(rows)), layout="constrained")
-    figure.suptitle(f"{label(view.label)}\n{label(view.dataset)}, {view.split} {view.index}: {label(view.name)}")
+    figure.suptitle(
+        f"{label(view.label)}\n{label(view.dataset)}, {view.split} {view.index}: {label(view.name, max_length=80)}"
+    )
     parts: Any = figure.subfigures(len(rows), 1, squeeze=False)
     for part, (name, pictures) in zip(parts[:, 0], rows.items(), strict=True):
         panel = view.panels[name]

@@ -72,9 +72,9 @@ def looks(comparison: Comparison) -> dict[str, Look]:
     return {m: Look(*chosen) for m, chosen in zip(comparison.modalities, pick, strict=True)}
 
 
-def label(name: object) -> str:
+def label(name: object, *, max_length: int = 24) -> str:
     """Return a name that matplotlib draws as it is: no formula, no hidden legend entry, not too long."""
-    shown = clean(name, max_length=24).replace("$", r"\$")
+    shown = clean(name, max_length=max_length).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 
 
