@@ -20,7 +20,7 @@ from paired import paired_ratio, write_result
 from rollingq.data.raw.media import read_audio, read_frames
 from rollingq.data.raw.spectrogram import rate_of, spectrogram
 
-DATA = Path(os.environ.get("ROLLINGQ_DATA", "../shared/data"))
+DATA = Path(os.environ.get("ROLLINGQ_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZE, SECONDS, RECIPE, TARGET = 224, 5.0, "paper", 0.70
 Read = Callable[[Path], Any]
 
