@@ -7,6 +7,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from rollingq.evaluation.diagnosis import Diagnosis
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,10 @@ class EpochRecord:
     rotated: bool = False
     angle: float | None = None
     """Angle of the rotation at this epoch's end, in degrees."""
+    attention_score: dict[str, float] | None = None
+    """Modality -> mean attention mass over the epoch's training batches; None without attention."""
+    gradient_norm: dict[str, float] | None = None
+    """Modality -> mean over steps of the L2 norm of its encoder's gradient, before clipping or modulation."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Comparison:
     manifest: dict[str, Any]
     """What is known of the data: source, licence, recipe, checksums, skipped recordings."""
     versions: dict[str, str]
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    """What ``rollingq diagnose`` measured, one a run that it was given."""
 
 
 def to_json(result: Any) -> str:  # noqa: ANN401
