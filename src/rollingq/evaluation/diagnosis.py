@@ -94,6 +94,8 @@ class Sample:
     """Modality -> its mass when it is noise."""
     pictures: dict[str, str] = field(default_factory=dict)
     """Modality -> PNG in base64; only some samples have them."""
+    index: int = 0
+    """Number of the sample in its split."""
 
 
 @dataclass(frozen=True)
