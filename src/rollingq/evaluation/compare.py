@@ -4,9 +4,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy import stats
-
 from rollingq.evaluation.results import Difference, Interval, MethodSummary, RunResult
+from rollingq.extras import lab_extra
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -22,6 +21,9 @@ def interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean, 0.0, math.nan, math.nan, len(values))
+    with lab_extra("scipy"):
+        from scipy import stats
+
     std = statistics.stdev(values)
     half = float(stats.t.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
     return Interval(mean, std, mean - half, mean + half, len(values))
@@ -46,6 +48,9 @@ def _p_value(deltas: Sequence[float]) -> float:
         return 1.0
     if len(set(deltas)) == 1:
         return 1.0 if deltas[0] == 0 else 0.0
+    with lab_extra("scipy"):
+        from scipy import stats
+
     return float(stats.ttest_1samp(deltas, 0.0).pvalue)
 
 

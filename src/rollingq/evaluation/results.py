@@ -81,8 +81,9 @@ class RunResult:
     seed: int
     modalities: list[str]
     selection: str
-    """"validation" (honest) or "paper" (best epoch chosen on the test split, to mirror the original)."""
-    best_epoch: int
+    """"validation" (honest), "paper" (best epoch chosen on the test split, to mirror the original), or "as given" for
+    a model that was trained elsewhere."""
+    best_epoch: int | None
     val_accuracy: float
     test_accuracy: float
     """Fraction in [0, 1]."""
