@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rollingq.attachment.find import find
     from rollingq.config import RollingQConfig
     from rollingq.controller import RollingQ
+    from rollingq.diagnosing import diagnose
     from rollingq.events import RotationEvent
     from rollingq.tokens import TokenLayout
 
@@ -25,6 +26,7 @@ _HOMES = {
     "attach": "rollingq.attachment",
     "attachments": "rollingq.attachment",
     "detach": "rollingq.attachment",
+    "diagnose": "rollingq.diagnosing",
     "fold": "rollingq.attachment",
     "find": "rollingq.attachment.find",
     "RollingQ": "rollingq.controller",
@@ -41,6 +43,7 @@ __all__ = [
     "attach",
     "attachments",
     "detach",
+    "diagnose",
     "find",
     "fold",
     "functional",

@@ -4,8 +4,6 @@ import os
 import secrets
 from pathlib import Path
 
-from rollingq.evaluation.results import Comparison, to_json
-
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Write a file by way of a temporary one in the same folder, which then takes its name.
@@ -34,8 +32,3 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 def write_text(path: str | Path, content: str) -> Path:
     """Write a text file as UTF-8, whole or not at all."""
     return write_bytes(path, content.encode("utf-8", errors="replace"))
-
-
-def write_json(comparison: Comparison, path: str | Path) -> Path:
-    """Write a comparison as JSON, to be read again by ``evaluation.results.from_json``."""
-    return write_text(path, to_json(comparison) + "\n")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rollingq.nn.encoders.base import Encoder
-from rollingq.nn.fusion.base import Fusion, FusionOutput, Layers, class_tokens
+from rollingq.nn.fusion.base import Fusion, FusionOutput, Layers, ModalityMasks, ModalityTokens, class_tokens
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class MultimodalClassifier(nn.Module):
         return tuple(_prefixed(layer) for layer in self.fusion.attention_layers)
 
     @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """Paths of all attention over ``[cls | modality 1 | modality 2 ...]`` that takes part now."""
+        return tuple(f"fusion.{path}" for path in self.fusion.joint_layers)
+
+    @property
     def key_lengths(self) -> dict[str, int]:
         """Order and number of the key positions of that attention."""
         return self.fusion.key_lengths(self.num_tokens)
@@ -63,8 +68,27 @@ class MultimodalClassifier(nn.Module):
 
         A modality whose mask is False everywhere in a sample is absent there: it is attended to by nobody.
         """
-        input_masks: Mapping[str, Tensor] = batch.get("mask", {})
-        tokens = {name: encoder(batch[name], input_masks.get(name)) for name, encoder in self.encoders.items()}
+        masks: Mapping[str, Tensor] = batch.get("mask", {})
+        return self.fuse({name: self.encode(name, batch[name], masks.get(name)) for name in self.modalities}, masks)
+
+    def encode(self, name: str, inputs: Tensor, mask: Tensor | None = None) -> Float[Tensor, "B T D"]:
+        """Return the tokens of one modality, class token first.
+
+        Args:
+            name: The modality.
+            inputs: Its inputs ``[B, ...]``.
+            mask: True at real positions of the inputs.
+        """
+        tokens: Tensor = self.encoders[name](inputs, mask)
+        return tokens
+
+    def fuse(self, tokens: ModalityTokens, input_masks: ModalityMasks) -> ModelOutput:
+        """Return what the model says of encoded modalities.
+
+        Args:
+            tokens: Modality -> what :meth:`encode` gave.
+            input_masks: Modality -> True at real positions of its inputs.
+        """
         masks: dict[str, Tensor] = {
             name: encoder.token_mask(input_masks[name])  # type: ignore[operator]
             for name, encoder in self.encoders.items()

@@ -15,13 +15,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from rollingq.balancing.registry import make_balancing
 from rollingq.balancing.rollingq import RollingQBalancing
+from rollingq.config import DiagnoseConfig
 from rollingq.controller import RollingQ
-from rollingq.data.base import MultimodalData, Split
+from rollingq.data.base import MultimodalData
 from rollingq.data.samplers import make_loader
-from rollingq.evaluation.attention import attention_result
-from rollingq.evaluation.collect import Collected, accuracy, collect
-from rollingq.evaluation.noise import replace_by_noise
+from rollingq.evaluation.diagnose import Diagnosed, Material, OnProgress, Outside, diagnose_subject
 from rollingq.evaluation.results import EpochRecord, RunResult
+from rollingq.evaluation.subject import of_classifier
 from rollingq.nn.registry import build_model
 from rollingq.training.datamodule import MultimodalDataModule
 from rollingq.training.methods import Method
@@ -54,7 +54,6 @@ class Run:
         self.method, self.seed, self.data, self.settings = method, seed, data, settings
         shapes = {name: data.shapes[name] for name in method.modalities}
         self.model = build_model(method.fusion, shapes, len(data.classes), settings.encoder, settings.fusion)
-        self.tokens = self.model.key_lengths
         make = partial(make_balancing, model=self.model, config=settings.balancing)
         self.balancing = [make(name, rollingq=settings.rollingq) for name in method.balancing]
         if self.model.attention_layers and "rollingq" not in method.balancing:
@@ -86,15 +85,34 @@ class Run:
             self.data, train.batch_size, seed=self.seed, is_augmented=train.augment, chosen_by=chosen_by
         )
 
-    def read_test(self) -> tuple[Collected, dict[str, Collected]]:
-        """Return the clean pass over the test split and one with each modality replaced by noise."""
-        test = self.data.splits["test"]
-        noised = {name: replace_by_noise(test, name, seed=self.seed) for name in self.method.modalities}
-        return self._collect(test), {name: self._collect(split) for name, split in noised.items()}
+    def diagnose(
+        self,
+        config: DiagnoseConfig,
+        *,
+        outside: Sequence[Outside] = (),
+        on_progress: OnProgress | None = None,
+    ) -> Diagnosed:
+        """Return everything that is measured on the test split; each sample is read once a variant.
 
-    def _collect(self, split: Split) -> Collected:
-        batches = make_loader(split, 4 * self.settings.train.batch_size, seed=0, shuffle=False)
-        return collect(self.model, batches, self.attachment, self.tokens)
+        Args:
+            config: Which measures.
+            outside: Sets from outside of the distribution.
+            on_progress: Called after each forward pass over the test samples.
+        """
+        test = self.data.splits["test"]
+        size = 4 * self.settings.train.batch_size
+        material = Material(
+            test=make_loader(test, size, seed=0, shuffle=False),
+            num_batches=-(-len(test) // size),
+            train=make_loader(self.data.splits["train"], size, seed=0, shuffle=False),
+            outside=outside,
+            names=test.names,
+            is_normalised=True,
+        )
+        subject = of_classifier(self.model, self.attachment)
+        return diagnose_subject(
+            subject, material, config, method=self.method.name, seed=self.seed, on_progress=on_progress
+        )
 
 
 def check_models(methods: Sequence[Method], data: MultimodalData, settings: Settings) -> None:
@@ -143,7 +161,7 @@ def run_method(
     start = time.perf_counter()
     run = Run(method, seed, data, settings)
     history = run.train(run_dir, on_epoch)
-    clean, noisy = run.read_test()
+    found = run.diagnose(DiagnoseConfig(measures=()))
     best = max(history, key=lambda record: record.val_accuracy)
     return RunResult(
         method=method.name,
@@ -152,12 +170,12 @@ def run_method(
         selection=settings.selection,
         best_epoch=best.epoch,
         val_accuracy=best.val_accuracy,
-        test_accuracy=clean.accuracy,
-        accuracy_under_noise={name: passed.accuracy for name, passed in noisy.items()},
-        probes={name: accuracy(logits, clean.labels) for name, logits in clean.probes.items()},
+        test_accuracy=found.diagnosis.accuracy,
+        accuracy_under_noise=found.accuracy_under_noise,
+        probes=found.probes,
         num_parameters=sum(p.numel() for p in run.model.parameters()),
         seconds=time.perf_counter() - start,
-        attention=attention_result(clean, noisy, run.tokens, method.modalities),
+        attention=found.attention,
         num_rotations=0 if run.rollingq is None else run.rollingq.num_rotations,
         history=history,
     )

@@ -1,0 +1,52 @@
+"""What a comparison says in a terminal: verdict, tables, paired differences."""
+
+import io
+from typing import TYPE_CHECKING
+
+from rollingq.evaluation.results import Comparison
+from rollingq.reporting.extras import lab_extra
+from rollingq.reporting.tables import comparison_table, difference_lines
+from rollingq.reporting import tables as TEMP
+from rollingq.reporting.text import clean
+from rollingq.reporting.verdict import verdict_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 100
+"""Columns where there is no terminal to ask."""
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the verdict, the tables and the paired differences to standard output."""
+    with lab_extra("rich"):
+        from rich.console import Console
+
+    is_terminal = Console().is_terminal
+    _print(comparison, Console(highlight=False, width=None if is_terminal else WIDTH))
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return what :func:`print_comparison` prints, as plain text."""
+    with lab_extra("rich"):
+        from rich.console import Console
+
+    stream = io.StringIO()
+    _print(comparison, Console(file=stream, highlight=False, width=WIDTH, color_system=None))
+    return stream.getvalue()
+
+
+def _print(comparison: Comparison, console: "Console") -> None:
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(clean(comparison.title), style="bold"))
+    console.print()
+    for sentence in verdict_lines(comparison):
+        console.print(sentence, markup=False)
+    console.print()
+    for table in (comparison_table(comparison), *getattr(TEMP,'diagnosis_tables',lambda c:[])(comparison)):
+        console.print(table)
+        console.print()
+    for line in difference_lines(comparison):
+        console.print(line, markup=False)

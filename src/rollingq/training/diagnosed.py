@@ -1,0 +1,94 @@
+"""diagnose_run: everything measured on a finished run, kept beside it and never measured twice."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import rollingq
+from rollingq.config import DiagnoseConfig
+from rollingq.data.base import MultimodalData, Split
+from rollingq.data.classes import outside_samples
+from rollingq.data.samplers import make_loader
+from rollingq.evaluation.diagnose import OnProgress, Outside
+from rollingq.evaluation.diagnosis import Diagnosis
+from rollingq.evaluation.results import from_json, to_json
+from rollingq.files import write_text
+from rollingq.training.grid import Source
+from rollingq.training.stored import StoredRun, read_run
+
+LEFT_OUT = "left-out classes"
+"""Name of the outside set that a run with fewer classes than its data has by itself."""
+
+
+def diagnose_run(
+    folder: Path,
+    data: MultimodalData | None = None,
+    *,
+    config: DiagnoseConfig | None = None,
+    dir: str | None = None,
+    outside: Mapping[str, Split] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Diagnosis:
+    """Measure everything on a finished run; what was measured before with the same settings is read from its folder.
+
+    Args:
+        folder: Folder of the run, with its result and its best checkpoint.
+        data: The dataset of the run, if it is loaded already.
+        config: Which measures; all if None.
+        dir: Prepared folder of the dataset, if it has moved.
+        outside: Name -> samples of another dataset, which "ood" detects beside the classes left out of training.
+        on_progress: Called with forward passes done and in all.
+
+    Raises:
+        DataError: If the run or its data cannot be read.
+    """
+    config = config or DiagnoseConfig()
+    stored = read_run(folder, dir=dir)
+    loaded = stored.source.load() if data is None else data
+    path = Path(folder) / "diagnosis.json"
+    key = _key(stored, loaded, config, outside or {})
+    known = _read(path, key)
+    if known is not None:
+        return known
+    sets = outside_sets(stored.source, outside or {}) if "ood" in config.measures else []
+    found = stored.rebuild(loaded).diagnose(config, outside=sets, on_progress=on_progress).diagnosis
+    write_text(path, json.dumps({"key": key, "diagnosis": json.loads(to_json(found))}))
+    return found
+
+
+def outside_sets(source: Source, outside: Mapping[str, Split]) -> Sequence[Outside]:
+    """Return the sets from outside: the classes left out of training, and other datasets."""
+    sets = []
+    if source.inside is not None:
+        left_out = outside_samples(replace(source, inside=None).load(), source.inside)
+        sets.append(Outside(LEFT_OUT, "near", _loader(left_out)))
+    return sets + [Outside(name, "far", _loader(split)) for name, split in outside.items()]
+
+
+def _loader(split: Split) -> Any:  # noqa: ANN401
+    return make_loader(split, 256, seed=0, shuffle=False) if len(split) else ()
+
+
+def _key(stored: StoredRun, data: MultimodalData, config: DiagnoseConfig, outside: Mapping[str, Split]) -> str:
+    """Return the hash of everything that decides a diagnosis."""
+    facts = {
+        "version": rollingq.__version__,
+        "run": stored.key,
+        "data": [data.name, data.manifest],
+        "config": asdict(config),
+        "outside": {
+            name: hashlib.sha256("\n".join(split.names).encode()).hexdigest() for name, split in outside.items()
+        },
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read(path: Path, key: str) -> Diagnosis | None:
+    try:
+        stored = json.loads(path.read_text())
+        return from_json(Diagnosis, json.dumps(stored["diagnosis"])) if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
