@@ -9,6 +9,7 @@ from rollingq.functional.imbalance import (
 )
 from rollingq.functional.keys import average_key, masked_mean
 from rollingq.functional.rotation import Rotation, apply_rotation, compose, rotation_between
+from rollingq.functional.segments import average_segment_scores, average_segments
 from rollingq.functional.vectors import unit_vector
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "attention_imbalance_rate",
     "attention_score",
     "average_key",
+    "average_segment_scores",
+    "average_segments",
     "compose",
     "imbalance_of_cosines",
     "masked_mean",

@@ -61,6 +61,11 @@ class Fusion(nn.Module, ABC):
         """How many of the attention layers take part now; the last of them is read out."""
         return len(self.attention_layers)
 
+    @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """Paths of all attention over ``[cls | modality 1 | modality 2 ...]`` that takes part now; most have none."""
+        return ()
+
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Learn which epoch of how many begins; most fusions are the same in all of them."""
 

@@ -31,6 +31,11 @@ class JointBlocks(ClassBlocks):
         """The attention of the last block."""
         return (f"blocks.{len(self.blocks) - 1}.attend.attention",)
 
+    @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """The attention of each block."""
+        return tuple(f"blocks.{i}.attend.attention" for i in range(len(self.blocks)))
+
     def continuing_blocks(self) -> list[tuple[list[Block], nn.LayerNorm]]:
         """Return the joint blocks."""
         return [(cast(list[Block], list(self.blocks)), self.norm)]

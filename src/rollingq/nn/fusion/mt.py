@@ -43,6 +43,11 @@ class VanillaMT(Fusion):
         """The one attention layer."""
         return ("attention",)
 
+    @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """The one attention layer."""
+        return ("attention",)
+
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the fused class token, and the attention weights ``[B, H, 1 + sum T_m]``."""
         sequence, mask = joined(self.cls_token, tokens, masks, self.modalities)

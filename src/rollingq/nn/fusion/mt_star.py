@@ -46,6 +46,11 @@ class VanillaMTStar(ClassBlocks):
         return tuple(f"blocks.{i}.attend.attention" for i in range(len(self.blocks)))
 
     @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """The attention of each block that takes part now."""
+        return tuple(f"blocks.{i}.attend.attention" for i in range(self.num_active))
+
+    @property
     def num_active(self) -> int:
         """How many blocks take part now."""
         return self.num_blocks_used

@@ -79,6 +79,13 @@ class MulT(Fusion):
         last = f"{self.num_memory_layers - 1}.attend.attention"
         return ({name: f"memory.{_of(name)}.{last}" for name in self.modalities},)
 
+    @property
+    def joint_layers(self) -> tuple[str, ...]:
+        """Every attention of the joint memory; none where each modality has a memory of its own."""
+        if not self.is_joint:
+            return ()
+        return tuple(f"memory.joint.{i}.attend.attention" for i in range(self.num_memory_layers))
+
     def forward(self, tokens: ModalityTokens, masks: ModalityMasks) -> FusionOutput:
         """Return logits from the last real step of every memory (or the joint memory's class token)."""
         embedded = {name: _embed(self.project[name](tokens[name])) for name in self.modalities}
