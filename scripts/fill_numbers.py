@@ -137,8 +137,27 @@ def prepare_facts() -> str:
     )
 
 
+def diagnose_facts() -> str:
+    """Return how long diagnosing takes and how large its page is, in one paragraph."""
+    found = read("diagnose")
+    full, part = found["all_known"], found["left_out"]
+    return (
+        f"\nOn 2 cores the whole command, report and figures included, takes {full['seconds_median']:.0f} s for the "
+        f"{full['num_samples']} test samples of UTD-MHAD ({full['num_passes']} passes), and "
+        f"{part['seconds_median']:.0f} s with 20 classes known and the {part['num_outside']} samples of the other 7 to "
+        f"detect. The page has {full['page_bytes'] / 1e6:.1f} MB.\n"
+    )
+
+
+def recorder_cost() -> str:
+    """Return what recording attention and gradient norms costs a training step, in per cent."""
+    return f"{max(0.0, 100 * (read('recorder')['demo']['ratio_median'] - 1)):.1f}"
+
+
 FILLS: dict[str, Callable[[], str]] = {
     "prepare.facts": prepare_facts,
+    "diagnose.facts": diagnose_facts,
+    "recorder.cost": recorder_cost,
     "demo.table": lambda: comparison_table("demo"),
     "demo.differences": lambda: difference_lines("demo"),
     "demo.verdict": lambda: verdict("demo", "RollingQ: ", "Encoders: "),
