@@ -11,7 +11,9 @@ from rollingq.errors import MissingExtraError, RollingQError, RunError, unknown_
 COMMANDS = {
     "compare": "train methods over seeds, compare them pairwise, write a report",
     "train": "train methods over seeds and keep their checkpoints",
+    "diagnose": "measure attention, robustness, interventions and more on finished runs",
     "report": "write the report of a finished comparison again",
+    "reproduce": "run the paper's tables and figures, ours beside the paper's",
     "complexity": "count parameters and cost of methods, as the paper does and truly",
     "data": "list, prepare and check datasets",
 }

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rollingq.cli.experiment import build_comparison, run_experiment
-from rollingq.cli.options import Options, parse_options
-
-if TYPE_CHECKING:
-    from rollingq.evaluation.results import Comparison
+from rollingq.cli.options import parse_options
+from rollingq.cli.output import write_results
 
 SUMMARY = "Train methods over seeds, compare them pairwise, and write a self-contained HTML report."
 
@@ -18,41 +14,5 @@ def run(arguments: list[str]) -> int:
     options = parse_options("compare", SUMMARY, arguments)
     data, runs = run_experiment(options)
     comparison = build_comparison(options, data, runs)
-    write_results(options, comparison)
+    write_results(comparison, options.out, is_json=options.json)
     return 0
-
-
-def write_results(options: Options, comparison: Comparison) -> None:
-    """Write comparison.json, figures and report.html, and print tables or JSON."""
-    from rollingq.evaluation.results import to_json
-    from rollingq.reporting.figures import save_figures
-    from rollingq.reporting.files import write_json
-    from rollingq.reporting.html import write_report
-
-    write_json(comparison, options.out / "comparison.json")
-    save_figures(comparison, options.out / "figures")
-    report = write_report(comparison, options.out / "report.html")
-    if options.json:
-        print(to_json(comparison))
-        return
-    print_comparison(comparison)
-    print(f"\nReport: {report}")
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Print the verdict, the tables and the paired differences."""
-    from rich.console import Console
-
-    from rollingq.reporting.tables import comparison_table, difference_lines
-    from rollingq.reporting.verdict import verdict_lines
-
-    is_terminal = Console().is_terminal
-    console = Console(highlight=False, width=None if is_terminal else 100)
-    console.print(f"\n[bold]{comparison.title}[/bold]\n")
-    for sentence in verdict_lines(comparison):
-        console.print(sentence, markup=False)
-    console.print()
-    console.print(comparison_table(comparison))
-    console.print()
-    for line in difference_lines(comparison):
-        console.print(line, markup=False)

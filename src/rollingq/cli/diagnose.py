@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollingq.cli.options import names_of, new_parser, parse
+from rollingq.cli.output import write_results
 from rollingq.cli.plain import Bar
 from rollingq.config import DiagnoseConfig
 from rollingq.errors import ConfigError, DataError
@@ -39,16 +40,7 @@ class DiagnoseOptions:
 def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = _options(arguments)
-    from rollingq.reporting.report import Report
-    from rollingq.reporting.terminal import print_comparison
-
-    comparison = diagnose_runs(options)
-    page = Report(comparison).save(options.out)
-    if options.json:
-        print(Report(comparison).to_json())
-        return 0
-    print_comparison(comparison)
-    print(f"\nReport: {page}")
+    write_results(diagnose_runs(options), options.out, is_json=options.json)
     return 0
 
 
@@ -153,7 +145,7 @@ def _diagnosed(
 
     with Bar(f"diagnosing {folder.name}") as bar:
         found = diagnose_run(folder, read, config=options.config, outside=outside, on_progress=bar.update)
-    return with_pictures(found, lambda index: view_sample(read, "test", index))
+    return with_pictures(found, lambda indices: {i: view_sample(read, "test", i).panels for i in indices})
 
 
 def _comparison(given: Path, data: MultimodalData, stored: list[StoredRun]) -> Comparison:

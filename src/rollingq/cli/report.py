@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rollingq.cli.compare import write_results
 from rollingq.cli.options import parse_options
+from rollingq.cli.output import write_results
 from rollingq.errors import DataError
 
 SUMMARY = "Write report, figures and tables of a finished comparison (--out) again, from its comparison.json."
@@ -26,5 +26,5 @@ def run(arguments: list[str]) -> int:
         raise DataError(
             f"Expected a comparison in {str(path)!r}, but it cannot be read ({error}); run rollingq compare again."
         ) from None
-    write_results(options, comparison)
+    write_results(comparison, options.out, is_json=options.json)
     return 0

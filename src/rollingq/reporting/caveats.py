@@ -1,7 +1,8 @@
 """What to keep in mind when reading a comparison: pure functions that return plain sentences."""
 
 from rollingq.evaluation.results import Comparison, MethodSummary
-from rollingq.reporting.lookup import is_chosen_on_test
+from rollingq.reporting.diagnosis_lookup import diagnosed_methods, diagnoses_of, num_diagnosed
+from rollingq.reporting.lookup import is_chosen_on_test, runs_of
 from rollingq.reporting.text import clean, count, has_spread, is_defined, joined, percent
 
 
@@ -10,6 +11,7 @@ def caveats(comparison: Comparison) -> list[str]:
     found = [
         _chosen_on_test(comparison),
         _one_seed(comparison),
+        _part_diagnosed(comparison),
         _near_chance(comparison),
         _ogm(comparison),
         _intervals(comparison),
@@ -24,7 +26,27 @@ def _chosen_on_test(comparison: Comparison) -> str:
 
 def _one_seed(comparison: Comparison) -> str:
     methods = [clean(s.method) for s in comparison.summaries if s.accuracy.num_seeds < 2]
+    if methods and len(comparison.summaries) == 1:
+        return "One run of one model: training it again with another seed may give other numbers."
     return f"One seed only for {joined(methods)}: nothing can be said about their differences." if methods else ""
+
+
+def _part_diagnosed(comparison: Comparison) -> str:
+    parts: dict[str, list[str]] = {}
+    for method in diagnosed_methods(comparison):
+        part = _diagnosed_part(comparison, method)
+        if part:
+            parts.setdefault(part, []).append(clean(method))
+    told = [f"{part} for {joined(methods)}" for part, methods in parts.items()]
+    return f"The diagnosis stands on {'; on '.join(told)}." if told else ""
+
+
+def _diagnosed_part(comparison: Comparison, method: str) -> str:
+    """Return ``"1 of 3 seeds"``, ``"500 of 1000 test samples"`` or both; empty where all were read."""
+    seeds, runs = len(diagnoses_of(comparison, method)), len(runs_of(comparison, method))
+    num, total = num_diagnosed(comparison, method), comparison.num_samples.get("test", 0)
+    parts = [f"{seeds} of {count(runs, 'seed')}"] if seeds < runs else []
+    return " and ".join(parts + ([f"{num} of {count(total, 'test sample')}"] if num < total else []))
 
 
 def _is_near_chance(summary: MethodSummary, chance: float) -> bool:

@@ -11,12 +11,30 @@ from typing import TYPE_CHECKING, Any
 from rollingq.errors import unknown_name
 from rollingq.evaluation.results import Comparison
 from rollingq.reporting.files import write_bytes, write_text
-from rollingq.reporting.plots import accuracy, attention, imbalance, keys, probes
+from rollingq.reporting.plots import (
+    accuracy,
+    attention,
+    calibration,
+    contributions,
+    detection,
+    dynamics,
+    imbalance,
+    interventions,
+    keys,
+    probes,
+    robustness,
+)
 from rollingq.reporting.plots.accuracy import accuracy_figure
 from rollingq.reporting.plots.attention import attention_figure
+from rollingq.reporting.plots.calibration import calibration_figure
+from rollingq.reporting.plots.contributions import contributions_figure
+from rollingq.reporting.plots.detection import detection_figure
+from rollingq.reporting.plots.dynamics import dynamics_figure
 from rollingq.reporting.plots.imbalance import imbalance_figure
+from rollingq.reporting.plots.interventions import interventions_figure
 from rollingq.reporting.plots.keys import keys_figure
 from rollingq.reporting.plots.probes import probes_figure
+from rollingq.reporting.plots.robustness import robustness_figure
 from rollingq.reporting.plots.style import Row, styled
 
 if TYPE_CHECKING:
@@ -29,11 +47,17 @@ __all__ = [
     "alt_text",
     "attention_figure",
     "available_figures",
+    "calibration_figure",
+    "contributions_figure",
+    "detection_figure",
+    "dynamics_figure",
     "figure_bytes",
     "imbalance_figure",
+    "interventions_figure",
     "keys_figure",
     "numbers_csv",
     "probes_figure",
+    "robustness_figure",
     "save_figures",
 ]
 
@@ -59,9 +83,15 @@ def _kind(name: str, module: Any) -> FigureKind:  # noqa: ANN401
 FIGURES: dict[str, FigureKind] = {
     "accuracy": _kind("accuracy", accuracy),
     "attention": _kind("attention", attention),
+    "robustness": _kind("robustness", robustness),
     "imbalance": _kind("imbalance", imbalance),
+    "dynamics": _kind("dynamics", dynamics),
     "keys": _kind("keys", keys),
     "probes": _kind("probes", probes),
+    "interventions": _kind("interventions", interventions),
+    "contributions": _kind("contributions", contributions),
+    "calibration": _kind("calibration", calibration),
+    "detection": _kind("detection", detection),
 }
 """Every figure by its name, in the order of a report."""
 

@@ -36,6 +36,17 @@ def pattern_evidence(pattern: Pattern) -> str:
     return f"{clean_part} and {percent(pattern.share_under_noise, 0)} when {modality} is pure noise"
 
 
+def pattern_numbers(pattern: Pattern) -> str:
+    """Return ``"93 % of the mass on clean samples, 92 % when audio is pure noise"``, with the modality if unnamed."""
+    modality = clean(pattern.dominant_modality)
+    holder = "" if pattern.kind in ("locked", "leans") else f"{modality} holds "
+    mass = f"{holder}{percent(pattern.share, 0)} of the mass on clean samples"
+    if pattern.share_under_noise is None:
+        return f"{mass}, not read under noise"
+    wrong = " (wrong, it should fall)" if pattern.dominant_modality in pattern.rises else ""
+    return f"{mass}, {percent(pattern.share_under_noise, 0)} when {modality} is pure noise{wrong}"
+
+
 def rise_sentences(pattern: Pattern) -> list[str]:
     """Return one sentence for every modality that gets more attention when it is noise."""
     return [

@@ -1,10 +1,11 @@
 """Tables for a terminal and for Markdown, and the paired differences as lines."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison, MethodSummary
+from rollingq.reporting.diagnosis_grids import diagnosis_grids
 from rollingq.reporting.extras import lab_extra
 from rollingq.reporting.grids import (
     Cell,
@@ -103,6 +104,50 @@ def _shown(cell: Cell) -> list[str]:
     return [cell.text, cell.note] if cell.note else [cell.text]
 
 
+def diagnosis_tables(comparison: Comparison) -> list["Table"]:
+    """Return the tables of the diagnoses for a terminal, one a grid of :func:`diagnosis_grids`.
+
+    Args:
+        comparison: What was compared.
+
+    Raises:
+        MissingExtraError: Without the package rich.
+    """
+    return [_terminal_table(grid) for grid in diagnosis_grids(comparison)]
+
+
+def _terminal_table(grid: Grid) -> "Table":
+    """Return a grid as a table; marks too long for a cell become footnotes."""
+    with lab_extra("rich"):
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+    found = dict.fromkeys(cell.note for row in grid.rows for cell in row if len(cell.note) > MAX_MARK)
+    stars = {note: "*" * (place + 1) for place, note in enumerate(found)}
+    notes = Text("\n".join([*grid.notes, *(f"{star} {note}" for note, star in stars.items())]))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=Text(clean(grid.title)), caption=notes)
+    for index, (group, name) in enumerate(zip(_spanned(grid), grid.header, strict=True)):
+        is_words = all(row[index].value is None for row in grid.rows)
+        title = Text(f"{group}\n{name}" if group else name)
+        table.add_column(title, justify="left" if is_words else "right", overflow="fold")
+    for row in grid.rows:
+        table.add_row(*(Text("\n".join(_starred(cell, stars))) for cell in row))
+    return table
+
+
+def _starred(cell: Cell, stars: Mapping[str, str]) -> list[str]:
+    return [f"{cell.text} {stars[cell.note]}"] if cell.note in stars else _shown(cell)
+
+
+def _spanned(grid: Grid) -> list[str]:
+    """Return what stands over every column: the name of its group over the first, nothing over the rest."""
+    groups = [name if i == 0 else "" for name, num in grid.groups for i in range(num)]
+    return groups or [""] * len(grid.header)
+
+
+MAX_MARK = 12
+"""Longest mark of a cell, in characters, that stands in the cell itself in a terminal."""
 MAX_LINES = 20
 """Most paired differences that a terminal shows; beyond that only those between a method and what it builds on."""
 
@@ -124,8 +169,9 @@ def difference_lines(comparison: Comparison) -> list[str]:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """Return the comparison as Markdown: accuracy, attention, encoders and paired differences."""
-    found = [grid for grid in [*grids(comparison), difference_grid(comparison)] if grid.rows]
+    """Return the comparison as Markdown: accuracy, attention, encoders, paired differences and the diagnoses."""
+    shown = [*grids(comparison), difference_grid(comparison), *diagnosis_grids(comparison)]
+    found = [grid for grid in shown if grid.rows]
     return "\n\n".join(_markdown(grid) for grid in found) + "\n"
 
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison
 from rollingq.reporting.extras import lab_extra
-from rollingq.reporting.tables import comparison_table, difference_lines
-from rollingq.reporting import tables as TEMP
+from rollingq.reporting.tables import comparison_table, diagnosis_tables, difference_lines
 from rollingq.reporting.text import clean
 from rollingq.reporting.verdict import verdict_lines
 
@@ -45,7 +44,7 @@ def _print(comparison: Comparison, console: "Console") -> None:
     for sentence in verdict_lines(comparison):
         console.print(sentence, markup=False)
     console.print()
-    for table in (comparison_table(comparison), *getattr(TEMP,'diagnosis_tables',lambda c:[])(comparison)):
+    for table in (comparison_table(comparison), *diagnosis_tables(comparison)):
         console.print(table)
         console.print()
     for line in difference_lines(comparison):

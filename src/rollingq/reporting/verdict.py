@@ -2,6 +2,7 @@
 
 from rollingq.evaluation.results import Comparison, MethodSummary
 from rollingq.reporting.caveats import caveats
+from rollingq.reporting.diagnosis_findings import diagnosis_findings
 from rollingq.reporting.findings import (
     Finding,
     accuracy_finding,
@@ -13,7 +14,7 @@ from rollingq.reporting.findings import (
 )
 from rollingq.reporting.lookup import attention_summaries, difference_of, rotation_pairs
 from rollingq.reporting.patterns import Pattern, mean_pattern, run_patterns
-from rollingq.reporting.phrases import is_unanimous, pattern_words
+from rollingq.reporting.phrases import is_unanimous, pattern_numbers, pattern_words
 from rollingq.reporting.text import bounds, clean, has_spread, is_defined, percent, points
 
 
@@ -25,7 +26,8 @@ def headline(comparison: Comparison) -> str:
         return f"{_attention_change(comparison, base, rotated)} {_accuracy_change(comparison, base, rotated)}"
     with_attention = attention_summaries(comparison)
     if with_attention:
-        return f"Attention of {_behaviour(comparison, with_attention[0])}; RollingQ was not compared."
+        end = "." if len(comparison.summaries) == 1 else "; RollingQ was not compared."
+        return f"{_behaviour(comparison, with_attention[0])}{end}"
     return _most_accurate(comparison)
 
 
@@ -38,7 +40,7 @@ def findings(comparison: Comparison) -> list[Finding]:
     for base, rotated in pairs:
         found += [rotation_finding(comparison, base, rotated), accuracy_finding(comparison, base, rotated)]
     found += [cooperation_finding(comparison), encoder_finding(comparison), fusion_finding(comparison)]
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in found if finding is not None] + diagnosis_findings(comparison)
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
@@ -52,33 +54,48 @@ def _state(comparison: Comparison, summary: MethodSummary) -> Pattern | None:
     return mean_pattern(summary) if is_unanimous(run_patterns(comparison, summary.method)) else None
 
 
+def _subject(comparison: Comparison, summary: MethodSummary) -> str:
+    is_only = len(comparison.summaries) == 1 or len(rotation_pairs(comparison)) == 1
+    return "Attention" if is_only else f"Attention of {clean(summary.method)}"
+
+
 def _behaviour(comparison: Comparison, summary: MethodSummary) -> str:
-    state = _state(comparison, summary)
-    words = "differs between seeds" if state is None else pattern_words(state)
-    return f"{clean(summary.method)} {words}"
+    state, subject = _state(comparison, summary), _subject(comparison, summary)
+    return f"{subject} differs between seeds" if state is None else f"{subject} {_described(state)}"
+
+
+def _described(pattern: Pattern) -> str:
+    return f"{pattern_words(pattern)}: {pattern_numbers(pattern)}"
 
 
 def _attention_change(comparison: Comparison, base: MethodSummary, rotated: MethodSummary) -> str:
-    before, after = _state(comparison, base), _state(comparison, rotated)
     if mean_pattern(base) is None or mean_pattern(rotated) is None:
         return "There is no attention to compare."
+    before, after = _state(comparison, base), _state(comparison, rotated)
+    start = _behaviour(comparison, base)
     if rotated.num_rotations == 0:
-        return f"RollingQ never rotated; attention of {_behaviour(comparison, base)}."
-    if before is None or before.kind != "locked":
-        return f"Attention of {_behaviour(comparison, base)}; attention of {_behaviour(comparison, rotated)}."
+        return f"{start}; RollingQ never rotated."
     if after is None:
-        return f"Attention of {_behaviour(comparison, base)}; with RollingQ it differs between seeds."
-    return _lock_change(before, after)
+        return f"{start}; with RollingQ it differs between seeds."
+    if before is None or before.kind != "locked":
+        return f"{start}; with RollingQ it {_described(after)}."
+    return _lock_change(start, before, after, rotated)
 
 
-def _lock_change(before: Pattern, after: Pattern) -> str:
-    first, second = clean(before.dominant_modality), clean(after.dominant_modality)
+def _lock_change(start: str, before: Pattern, after: Pattern, rotated: MethodSummary) -> str:
     if after.kind != "locked":
-        verb = "loosens" if after.kind == "leans" and first == second else "breaks"
-        return f"Attention is locked on {first}; RollingQ {verb} the lock: attention then {pattern_words(after)}."
-    if first == second:
-        return f"Attention is locked on {first} and stays locked on it with RollingQ."
+        return f"{start}; RollingQ brings that to {_shares(rotated, before.dominant_modality)}."
+    if before.dominant_modality == after.dominant_modality:
+        return f"{start}; with RollingQ it stays locked: {_shares(rotated, before.dominant_modality)}."
+    first, second = clean(before.dominant_modality), clean(after.dominant_modality)
     return f"RollingQ only moves the lock: attention is locked on {first} without it and on {second} with it."
+
+
+def _shares(summary: MethodSummary, modality: str) -> str:
+    """Return ``"61 % and 40 %"``: the mass on a modality, clean and when it is noise."""
+    masses = [(summary.attention_score or {}).get(modality)]
+    masses += [(summary.score_under_noise or {}).get(modality, {}).get(modality)]
+    return " and ".join(percent(mass, 0) for mass in masses)
 
 
 def _accuracy_change(comparison: Comparison, base: MethodSummary, rotated: MethodSummary) -> str:
@@ -98,5 +115,7 @@ def _most_accurate(comparison: Comparison) -> str:
     known = [s for s in comparison.summaries if is_defined(s.accuracy.mean)]
     if not known:
         return "No accuracy was measured."
+    if len(comparison.summaries) == 1:
+        return f"{clean(known[0].method)} reaches {percent(known[0].accuracy.mean)}; no attention was read."
     best = max(known, key=lambda s: s.accuracy.mean)
     return f"{clean(best.method)} has the highest mean accuracy, {percent(best.accuracy.mean)}; no attention was read."

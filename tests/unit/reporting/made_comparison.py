@@ -5,6 +5,7 @@ import statistics
 from dataclasses import replace
 
 import numpy as np
+from made_diagnosis import REACTIONS, made_diagnosis, masses
 
 from rollingq.evaluation.results import (
     AttentionResult,
@@ -40,11 +41,6 @@ def samples(modalities, start, num=60):
         m: [round(float(8 + 1.5 * k + dice.normal(0, 0.5)), 3) for _ in range(num)] for k, m in enumerate(modalities)
     }
     return SampleScores({m: [0.5] * num for m in modalities}, cosine, key_norm)
-
-
-def masses(modalities, dominant_mass):
-    rest = (0.99 - dominant_mass) / (len(modalities) - 1)
-    return {m: dominant_mass if k == 0 else rest for k, m in enumerate(modalities)}
 
 
 def attention(modalities, shares, correlation):
@@ -197,4 +193,51 @@ def renamed(comparison, name):
         config={name: {name: name}},
         manifest={"skipped": [name], name: [{name: name}]},
         versions={name: name},
+    )
+
+
+def diagnosed(comparison, **options):
+    """Return the comparison with a diagnosis of mt (ignores quality) and one of mt+rollingq (follows it)."""
+    reactions = {"mt": "ignores", "mt+rollingq": "follows"}
+    found = [made_diagnosis(m, comparison.modalities, reaction=r, **options) for m, r in reactions.items()]
+    return replace(comparison, diagnoses=found)
+
+
+def with_dynamics(comparison):
+    """Return the comparison whose fusions recorded attention and gradient norms in every epoch."""
+    return replace(comparison, runs=[r if len(r.modalities) == 1 else _dynamic(r) for r in comparison.runs])
+
+
+def _dynamic(r):
+    grown = [(0.5 + 0.04 * e.epoch if r.num_rotations == 0 else 0.5 + 0.01 * e.epoch, e) for e in r.history]
+    has_attention = r.attention is not None
+    records = [
+        replace(
+            e,
+            attention_score=masses(r.modalities, mass) if has_attention else None,
+            gradient_norm={m: (1.5 if k == 0 else 0.4) / (1 + e.epoch + r.seed) for k, m in enumerate(r.modalities)},
+        )
+        for mass, e in grown
+    ]
+    return replace(r, history=records)
+
+
+def made_single(modalities=("audio", "visual"), *, reaction="ignores", num_samples=500, has_attention=True):
+    """Return a comparison of one run: a user's own model, not trained here."""
+    modalities, planted = list(modalities), REACTIONS[reaction]
+    correlation = {"ignores": (-0.05,), "follows": (-0.7,), "inverts": (0.6,)}[reaction]
+    found = attention(modalities, planted.shares, correlation) if has_attention else None
+    only = replace(run("model", 0, modalities, 0.70, found=found), val_accuracy=math.nan, history=[], best_epoch=0)
+    diagnosis = made_diagnosis(
+        "model", modalities, reaction=reaction, num_samples=num_samples, has_attention=has_attention
+    )
+    whole = made_comparison(modalities, num_seeds=1)
+    return replace(
+        whole,
+        title="One model",
+        num_samples={"test": num_samples},
+        summaries=[summary("model", [only])],
+        differences=[],
+        runs=[only],
+        diagnoses=[diagnosis],
     )

@@ -4,6 +4,7 @@ import sys
 import pytest
 from made_comparison import made_comparison
 
+from rollingq import files as whole_files
 from rollingq.errors import MissingExtraError
 from rollingq.evaluation.results import Comparison, from_json, to_json
 from rollingq.reporting import files
@@ -29,7 +30,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(whole_files.os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         files.write_text(path, "new")
     assert path.read_text() == "old"
@@ -46,7 +47,7 @@ def test_a_missing_package_names_the_extra(comparison, monkeypatch, package, cal
 
 
 def test_importing_reporting_loads_no_drawing_package_and_no_torch():
-    modules = "figures, html, tables, verdict"
+    modules = "diagnosis_findings, diagnosis_grids, figures, html, tables, verdict"
     heavy = "{'matplotlib', 'jinja2', 'rich', 'torch', 'numpy'}"
     code = f"import sys; from rollingq.reporting import {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,6 +7,8 @@ from rollingq.reporting.caveats import caveats
 from rollingq.reporting.findings import encoder_finding
 from rollingq.reporting.verdict import findings, headline, verdict_lines
 
+LOCK = "Attention is locked on audio: 93 % of the mass on clean samples, 92 % when audio is pure noise"
+FOLLOW = "follows quality: audio holds 61 % of the mass on clean samples, 21 % when audio is pure noise"
 BETTER, WORSE = (0.03, 0.031, 0.029), (-0.02, -0.021, -0.019)
 
 
@@ -25,8 +27,8 @@ def topics(comparison):
 
 def test_the_whole_verdict_of_a_lock_that_is_broken(comparison):
     assert verdict_lines(comparison) == [
-        "Attention is locked on audio; RollingQ breaks the lock: attention then follows quality. "
-        "The effect on accuracy is inconclusive: +1.2 points [-3.0, +5.4].",
+        "Attention is locked on audio: 93 % of the mass on clean samples, 92 % when audio is pure noise; "
+        "RollingQ brings that to 61 % and 21 %. The effect on accuracy is inconclusive: +1.2 points [-3.0, +5.4].",
         "Attention: Attention of mt is locked on audio: audio holds 93 % of the mass on clean samples "
         "(its share of the tokens is 55 %) and 92 % when audio is pure noise.",
         "RollingQ: RollingQ rotated 1.0 times a run. Attention of mt+rollingq follows quality: audio holds 61 % of the "
@@ -50,31 +52,27 @@ def test_the_whole_verdict_of_a_lock_that_is_broken(comparison):
     [
         (
             {"gains": BETTER},
-            "Attention is locked on audio; RollingQ breaks the lock: attention then follows quality. "
-            "Accuracy is better by 3.0 points.",
+            f"{LOCK}; RollingQ brings that to 61 % and 21 %. Accuracy is better by 3.0 points.",
         ),
         (
             {"gains": WORSE, "rotated": LOCKED},
-            "Attention is locked on audio and stays locked on it with RollingQ. Accuracy is worse by 2.0 points.",
+            f"{LOCK}; with RollingQ it stays locked: 93 % and 92 %. Accuracy is worse by 2.0 points.",
         ),
         (
             {"gains": WORSE, "rotated": (0.9, 0.7)},
-            "Attention is locked on audio; RollingQ loosens the lock: attention then leans on audio. "
-            "Accuracy is worse by 2.0 points.",
+            f"{LOCK}; RollingQ brings that to 90 % and 70 %. Accuracy is worse by 2.0 points.",
         ),
         (
             {"gains": BETTER, "base": FOLLOWING, "base_r": (-0.6, -0.5)},
-            "Attention of mt follows quality; attention of mt+rollingq follows quality. "
-            "Accuracy is better by 3.0 points.",
+            f"Attention {FOLLOW}; with RollingQ it {FOLLOW}. Accuracy is better by 3.0 points.",
         ),
         (
             {"gains": BETTER, "rotations": False},
-            "RollingQ never rotated; attention of mt is locked on audio. Accuracy is better by 3.0 points.",
+            f"{LOCK}; RollingQ never rotated. Accuracy is better by 3.0 points.",
         ),
         (
             {"num_seeds": 1},
-            "Attention is locked on audio; RollingQ breaks the lock: attention then follows quality. "
-            "Accuracy cannot be compared with one seed.",
+            f"{LOCK}; RollingQ brings that to 61 % and 21 %. Accuracy cannot be compared with one seed.",
         ),
         (
             {"has_attention": False, "gains": BETTER},
@@ -112,7 +110,7 @@ def test_seeds_that_disagree_are_not_averaged_away(comparison):
     mixed = replace(comparison, runs=runs)
     text = "Attention of mt differs between seeds: it is locked on audio in 2 of 3 runs, follows quality in 1. "
     assert topics(mixed)["Attention, bad"].startswith(text)
-    assert headline(mixed).startswith("Attention of mt differs between seeds; attention of mt+rollingq follows")
+    assert headline(mixed).startswith(f"Attention differs between seeds; with RollingQ it {FOLLOW}.")
 
 
 def test_a_loss_is_said_as_plainly_as_a_gain():
@@ -154,12 +152,9 @@ def test_accuracy_near_chance_is_said(comparison):
 
 
 def test_comparisons_without_some_methods(comparison):
-    assert headline(without(comparison, "mt")) == (
-        "Attention of mt+rollingq follows quality; RollingQ was not compared."
-    )
-    assert headline(without(comparison, "mt+rollingq")) == (
-        "Attention of mt is locked on audio; RollingQ was not compared."
-    )
+    assert headline(without(comparison, "mt")) == (f"Attention of mt+rollingq {FOLLOW}; RollingQ was not compared.")
+    lock = LOCK.replace("Attention", "Attention of mt")
+    assert headline(without(comparison, "mt+rollingq")) == f"{lock}; RollingQ was not compared."
     assert headline(without(comparison, "mt", "mt+rollingq")) == (
         "concat has the highest mean accuracy, 73.6 %; no attention was read."
     )

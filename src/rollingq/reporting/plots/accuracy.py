@@ -74,7 +74,7 @@ def accuracy_numbers(comparison: Comparison) -> list[Row]:
             "method": run.method,
             "seed": run.seed,
             "selection": run.selection,
-            "val_accuracy": run.val_accuracy,
+            "val_accuracy": run.val_accuracy if is_defined(run.val_accuracy) else None,
             "test_accuracy": run.test_accuracy,
         }
         for run in comparison.runs

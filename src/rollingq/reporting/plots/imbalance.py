@@ -1,10 +1,10 @@
 """The attention imbalance rate (Eq. 9) over training, with every rotation."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison, EpochRecord, RunResult
 from rollingq.reporting.lookup import ROTATED_SUFFIX, runs_of
-from rollingq.reporting.plots.style import DASHES, INK, MUTED, Row, label, new_figure, styled
+from rollingq.reporting.plots.style import DASHES, METHOD_COLORS, MUTED, RING, Row, label, new_figure, styled
 from rollingq.reporting.text import clean, count, is_defined, number
 
 if TYPE_CHECKING:
@@ -16,14 +16,6 @@ READING = (
     "AIR is how much closer the query is to one modality's average key than to another's: far from 0 is lopsided. "
     "Thin lines are seeds, the thick line is their mean, and a ring marks an epoch after which the query was rotated."
 )
-RING: dict[str, Any] = {
-    "markersize": 8,
-    "markerfacecolor": "white",
-    "markeredgecolor": INK,
-    "markeredgewidth": 1.4,
-    "linestyle": "",
-}
-METHOD_COLORS = ("#5f6b7a", "#6a3d9a", "#1f2933", "#a0522d")
 
 
 @styled
