@@ -3,20 +3,24 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rollingq.attachment import attach, attachments
 from rollingq.attachment.find import locate
 from rollingq.config import DiagnoseConfig
 from rollingq.controller import RollingQ
+from rollingq.data.spec import Kind
+from rollingq.data.view import Panel
 from rollingq.errors import AttachError, DataError
 from rollingq.evaluation.compare import compare
 from rollingq.evaluation.diagnose import Diagnosed, Material, Outside, diagnose_subject
 from rollingq.evaluation.provenance import versions
 from rollingq.evaluation.results import Comparison, RunResult
-from rollingq.evaluation.subject import Key, find_form, of_model
+from rollingq.evaluation.subject import BatchForm, Key, find_form, of_model
+from rollingq.reporting.pictures import with_pictures
 from rollingq.reporting.report import Report
 from rollingq.tokens import Tokens
 
@@ -101,6 +105,8 @@ def diagnose(
         found = diagnose_subject(subject, material, config, method=name)
         num_rotations = int(attachment.num_rotations)
     run = _run(name, attachment.modalities, model, found, num_rotations, time.perf_counter() - start)
+    diagnosis = with_pictures(found.diagnosis, lambda indices: inputs_of(loader, form, indices))
+    found = replace(found, diagnosis=diagnosis)
     return Report(_comparison(run, found, classes, {"layer": list(layers), "tokens": str(tokens), **vars(config)}))
 
 
@@ -124,6 +130,36 @@ def measuring(
     finally:
         if there is None:
             attachment.detach()
+
+
+def inputs_of(loader: Iterable[Any], form: BatchForm, indices: Sequence[int]) -> dict[int, dict[str, Panel]]:
+    """Return the inputs of some samples of a loader as they can be drawn; what has no usual form is left out.
+
+    Args:
+        loader: Batches, in the order in which samples are numbered.
+        form: Where modalities stand in a batch.
+        indices: Numbers of the samples.
+    """
+    wanted, found, first = sorted(set(indices)), {}, 0
+    for batch in loader:
+        if not wanted or wanted[-1] < first:
+            break
+        inputs = form.modalities(batch)
+        number = len(form.labels(batch))
+        for index in (i for i in wanted if first <= i < first + number):
+            panels = {name: _panel(values[index - first]) for name, values in inputs.items()}
+            found[index] = {name: panel for name, panel in panels.items() if panel is not None}
+        first += number
+    return found
+
+
+def _panel(values: Tensor) -> Panel | None:
+    """Return one sample's input by its form: tokens ``[T, F]``, an image ``[C, H, W]`` or frames ``[T, C, H, W]``."""
+    kinds: dict[int, Kind] = {2: "tokens", 3: "image", 4: "frames"}
+    kind = kinds.get(values.dim())
+    if kind is None or (kind != "tokens" and values.shape[-3] not in (1, 3)) or not values.numel():
+        return None
+    return Panel(kind, values.detach().cpu().float().numpy(), None)
 
 
 def _first(loader: Iterable[Any]) -> Any:  # noqa: ANN401
