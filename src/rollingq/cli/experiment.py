@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import rollingq
 from rollingq.cli.options import Options
 from rollingq.data.registry import modalities_of
 from rollingq.errors import DataError
@@ -19,8 +15,6 @@ if TYPE_CHECKING:
     from rollingq.data.base import MultimodalData
     from rollingq.evaluation.results import Comparison, EpochRecord, RunResult
     from rollingq.training.grid import Job
-
-PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn")
 
 
 def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
@@ -36,7 +30,7 @@ def run_experiment(options: Options) -> tuple[MultimodalData, list[RunResult]]:
     from rollingq.training.grid import Job, Source, run_grid
     from rollingq.training.run import check_models
 
-    source = Source(options.data, options.dir, options.modalities)
+    source = Source(options.data, options.dir, options.modalities, options.inside)
     data = source.load()
     check_models(methods, data, settings)
     say_pretrained(options, data)
@@ -130,34 +124,12 @@ class Progress:
 
 def build_comparison(options: Options, data: MultimodalData, runs: list[RunResult]) -> Comparison:
     """Return everything that a report shows."""
-    from rollingq.evaluation.compare import compare
-    from rollingq.evaluation.results import Comparison
+    from rollingq.training.comparison import comparison_of
 
-    summaries, differences = compare(runs)
-    labels = data.splits["test"].labels.tolist()
-    return Comparison(
-        title=f"{data.name}: {' + '.join(data.modalities)}",
-        data=data.name,
-        modalities=list(data.modalities),
-        classes=list(data.classes),
-        num_samples={name: len(split) for name, split in data.splits.items()},
-        chance=max(Counter(labels).values()) / len(labels),
-        summaries=summaries,
-        differences=differences,
-        runs=runs,
-        config=_config(options),
-        manifest=dict(data.manifest),
-        versions=versions(),
-    )
+    return comparison_of(data, runs, _config(options))
 
 
 def _config(options: Options) -> dict[str, Any]:
     """Return the configuration without what only says where things lie."""
-    kept = {"data": options.data, "methods": list(options.methods), "seeds": options.seeds}
+    kept = {"data": options.data, "inside": options.inside, "methods": list(options.methods), "seeds": options.seeds}
     return {**kept, **asdict(options.settings)}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"rollingq": rollingq.__version__, "python": platform.python_version(), **found}

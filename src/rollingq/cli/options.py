@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
+INSIDE = "train on the first N classes only; the others are what diagnose tries to detect"
+
+
 @dataclass(frozen=True)
 class Options:
     """What to run on what, and where results go."""
@@ -23,6 +26,8 @@ class Options:
     data: str
     dir: str | None
     modalities: tuple[str, ...] | None
+    inside: int | None
+    """Train on the first so many classes only; None = all."""
     methods: tuple[str, ...]
     seeds: int
     out: Path
@@ -65,6 +70,7 @@ def _parser(command: str, summary: str) -> ArgumentParser:
     add("--data", type=str, default="av_digits", help="name of the dataset (rollingq data list)")
     add("--dir", type=str | None, default=None, help="its prepared folder; the last prepared one if not given")
     add("--modalities", type=str | None, default=None, help="names with commas; all if not given")
+    add("--inside", type=int | None, default=None, help=INSIDE)
     add("--methods", type=str, default="unimodal,concat,mt,mt+rollingq", help="names with commas")
     add("--seeds", type=int, default=3, help="number of seeds: 0 .. N-1")
     add("--epochs", type=int | None, default=None, help="short for --train.epochs")
@@ -134,6 +140,11 @@ def _one_line(text: str, arguments: list[str], known: set[str]) -> str:
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[([^\]]+)\]", r"one of \1", text)
     text = re.sub(r'Parser key "([^"]+)": Expected (.+)\. Got value: (.*)', r"Expected --\1 to be \2, but got \3", text)
+    text = re.sub(
+        r'Parser key "([^"]+)": Does not validate .*Subtypes: \[(\w+), NoneType\].*Given value: (.*)',
+        r"Expected --\1 to be a \2, but got \3",
+        text,
+    )
     text = re.sub(r'Parser key "([^"]+)": ', r"--\1: ", text).replace(" to be a one of ", " to be one of ")
     return f"{text}." if text.startswith("Expected") else f"Expected valid options, but {text}; see --help."
 
@@ -151,11 +162,14 @@ def _options(parsed: Namespace) -> Options:
         raise ConfigError(f"Expected --seeds to be at least 1, but got {values['seeds']}.")
     if values["workers"] < 0:
         raise ConfigError(f"Expected --workers to be at least 0, but got {values['workers']}.")
+    if values["inside"] is not None and values["inside"] < 1:
+        raise ConfigError(f"Expected --inside to be at least 1, but got {values['inside']}.")
     return Options(
         data=values["data"],
         dir=values["dir"],
-        modalities=_names(values["modalities"]),
-        methods=_names(values["methods"]) or (),
+        modalities=names_of(values["modalities"]),
+        inside=values["inside"],
+        methods=names_of(values["methods"]) or (),
         seeds=values["seeds"],
         out=Path(values["out"] or Path("runs") / values["data"]),
         json=values["json"],
@@ -164,5 +178,11 @@ def _options(parsed: Namespace) -> Options:
     )
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the names in a text with commas, or None if nothing was given.
+
+    Example:
+        >>> names_of("audio, image,")
+        ('audio', 'image')
+    """
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,243 @@
+"""Finished runs on the disk: find them, read them, and build the trained model again."""
+
+import dataclasses
+import json
+import types
+import typing
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+import rollingq
+from rollingq.data.base import MultimodalData
+from rollingq.errors import DataError, RollingQError, RollingQWarning, nearest, unknown_name
+from rollingq.evaluation.results import RunResult, from_json
+from rollingq.training.folder import CHECKPOINT, RESULT, RUNS
+from rollingq.training.grid import Source, fingerprint
+from rollingq.training.methods import Method
+from rollingq.training.module import MultimodalTask
+from rollingq.training.run import Run
+from rollingq.training.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run: what decided it, what it found, and where its weights are."""
+
+    folder: Path
+    key: str
+    """Hash of everything that decided it."""
+    method: Method
+    seed: int
+    settings: Settings
+    source: Source
+    """Where its data came from; ``source.load()`` gives it again."""
+    result: RunResult
+    data: str
+    """Fingerprint of the data."""
+    norm_eps: dict[str, float]
+    """Path of a LayerNorm -> its eps, where pretrained weights brought one along."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights of the best epoch."""
+        return self.folder / CHECKPOINT
+
+    def rebuild(self, data: MultimodalData) -> Run:
+        """Return the run as it was right after training: the same model with the weights of the best epoch.
+
+        Pretrained weights are not read again: the checkpoint holds what became of them. The model is in eval mode. The
+        global random state is set to the run's seed.
+
+        Args:
+            data: The dataset of the run, as ``source.load()`` gives it. Another manifest than the run's is warned of.
+
+        Raises:
+            DataError: If the weights are missing or damaged, or do not fit the data.
+        """
+        self._check(data)
+        settings = replace(self.settings, encoder=replace(self.settings.encoder, pretrained=None))
+        run = Run(self.method, self.seed, data, settings)
+        for path, eps in self.norm_eps.items():
+            run.model.get_submodule(path).eps = eps  # type: ignore[assignment]
+        task = MultimodalTask(run.model, settings.train, run.balancing)
+        try:
+            task.load_state_dict(_weights(self.checkpoint))
+        except RuntimeError as error:
+            raise DataError(
+                f"Expected data like that of {self.folder}, but its weights do not fit {data.name} with "
+                f"{len(data.classes)} classes ({_reason(error)}); give the prepared folder that the run was trained on."
+            ) from error
+        run.model.eval()
+        return run
+
+    def _check(self, data: MultimodalData) -> None:
+        for name in self.method.modalities:
+            if name not in data.modalities:
+                raise DataError(unknown_name(f"a modality of {self.method.name} in {data.name}", name, data.modalities))
+        if fingerprint(data) != self.data:
+            warnings.warn(
+                f"Expected the data of {self.folder}, but {data.name} has another manifest (other classes, splits or "
+                "preparation): samples of its test split may have been trained on.",
+                RollingQWarning,
+                stacklevel=3,
+            )
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the folders of finished runs, sorted: of a run itself, or of all runs of a comparison.
+
+    Runs without a result (killed, failed or under way) are left out, since there is nothing to read.
+
+    Args:
+        folder: Folder of a run, of a comparison, or the ``runs`` in it.
+
+    Raises:
+        DataError: If there is no finished run; names the nearest one.
+    """
+    if (folder / RESULT).is_file():
+        return [folder]
+    found = sorted(path.parent for path in _results(folder))
+    if not found:
+        raise _not_found(folder)
+    return found
+
+
+def read_run(folder: Path, *, dir: str | Path | None = None) -> StoredRun:
+    """Read a finished run; its weights are looked at when it is rebuilt.
+
+    Args:
+        folder: The run's folder.
+        dir: Where the prepared dataset lies now; where it was if None.
+
+    Raises:
+        DataError: If the folder holds no whole run, or one that this version cannot read.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise _not_found(folder)
+    if not (folder / CHECKPOINT).is_file():
+        raise DataError(f"Expected the weights {folder / CHECKPOINT}, but got none; delete {path} and train again.")
+    try:
+        stored = json.loads(path.read_text())
+        return _of(folder, stored["key"], stored["facts"], stored["result"], dir)
+    except KeyError as error:
+        raise _unreadable(path, f"it has no {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(path, _reason(error)) from error
+
+
+def _of(folder: Path, key: Any, facts: Any, result: Any, dir: str | Path | None) -> StoredRun:  # noqa: ANN401
+    made_by = facts["version"]
+    try:
+        source = rebuilt(Source, facts["source"])
+        return StoredRun(
+            folder=folder,
+            key=rebuilt(str, key),
+            method=rebuilt(Method, facts["method"]),
+            seed=rebuilt(int, facts["seed"]),
+            settings=rebuilt(Settings, facts["settings"]),
+            source=source if dir is None else replace(source, dir=str(Path(dir).resolve())),
+            result=from_json(RunResult, json.dumps(result)),
+            data=rebuilt(str, facts["data"]),
+            norm_eps=rebuilt(dict[str, float], facts["norm_eps"]),
+        )
+    except RollingQError as error:
+        version = "" if made_by == rollingq.__version__ else f"made by rollingq {made_by}, not {rollingq.__version__}: "
+        raise DataError(version + _reason(error)) from error
+
+
+def rebuilt(kind: type[T], value: Any) -> T:  # noqa: ANN401
+    """Return a value of a type from what JSON made of it: dataclasses, tuples, lists, mappings and literals.
+
+    Args:
+        kind: What to build; a dataclass has to find every one of its fields and no other.
+        value: What ``json.loads`` gave.
+
+    Raises:
+        DataError: If a field is unknown or missing, or a value is not of its type.
+
+    Example:
+        >>> rebuilt(Method, {"name": "mt", "fusion": "mt", "balancing": [], "modalities": ["audio", "text"]})
+        Method(name='mt', fusion='mt', balancing=(), modalities=('audio', 'text'))
+    """
+    built: T = _built(kind, value, kind.__name__)
+    return built
+
+
+def _built(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401
+    if dataclasses.is_dataclass(kind):
+        return _built_fields(kind, value, name)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        _require(value in args, name, f"one of {', '.join(map(repr, args))}", value)
+    elif origin in (types.UnionType, typing.Union):
+        (other,) = (arg for arg in args if arg is not types.NoneType)
+        return None if value is None else _built(other, value, name)
+    elif origin in (tuple, list):
+        _require(isinstance(value, list), name, "a list", value)
+        return origin(_built(args[0], item, name) for item in value)
+    elif origin is dict:
+        _require(isinstance(value, dict), name, "a mapping", value)
+        return {key: _built(args[1], item, f"{name}.{key}") for key, item in value.items()}
+    else:
+        is_right = type(value) is kind or (kind is float and type(value) is int)
+        _require(is_right, name, f"a {kind.__name__}", value)
+    return value
+
+
+def _built_fields(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401
+    _require(isinstance(value, dict), name, "a mapping", value)
+    hints = typing.get_type_hints(kind)
+    known = [field.name for field in dataclasses.fields(kind)]
+    _require(set(value) <= set(known), name, f"fields among {', '.join(known)}", sorted(set(value) - set(known)))
+    _require(set(value) == set(known), name, f"the fields {', '.join(known)}", sorted(value))
+    return kind(**{field: _built(hints[field], value[field], f"{name}.{field}") for field in known})
+
+
+def _require(is_right: bool, name: str, form: str, value: object) -> None:
+    if not is_right:
+        raise DataError(f"Expected {name} to be {form}, but got {value!r}.")
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    """Return the tensors of a checkpoint, without running any code in it."""
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # Damaged files raise errors of nearly any kind.
+        raise DataError(
+            f"Expected the weights of a run in {path}, but it cannot be read ({_reason(error)}); delete {RESULT} "
+            "beside it and train again."
+        ) from error
+    return loaded
+
+
+def _results(folder: Path) -> Sequence[Path]:
+    return [*folder.glob(f"{RUNS}/*/{RESULT}"), *folder.glob(f"*/{RESULT}")]
+
+
+def _not_found(folder: Path) -> DataError:
+    """Return the error for a folder without a finished run, with the nearest one that there is."""
+    siblings = [path.name for path in folder.parent.glob("*/") if path.name != folder.name]
+    inside, around = _results(folder), [path.parent.name for path in _results(folder.parent)]
+    hint = nearest(folder.name, around) or nearest(folder.name, siblings)
+    return DataError(
+        f"Expected the folder of a finished run, but {folder} holds no {RESULT}; "
+        + (f"choose one of its runs, such as {inside[0].parent}." if inside else f"train it first.{hint}")
+    )
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"Expected the whole result of a run in {path}, but it cannot be read ({reason}); delete it and train again."
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
