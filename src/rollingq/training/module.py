@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from rollingq.balancing.base import Balancing
 from rollingq.controller import evaluating
 from rollingq.nn.classifier import ModelOutput, MultimodalClassifier
+from rollingq.training.dynamics import Dynamics
 from rollingq.training.settings import TrainSettings
 
 
@@ -24,6 +25,9 @@ class MultimodalTask(pl.LightningModule):
         model: The classifier.
         settings: Optimizer, rate and schedule.
         balancing: Methods that change the training, in the order in which they are called.
+
+    Attributes:
+        dynamics: Attention and encoder gradients of the epoch that runs, or ran last.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class MultimodalTask(pl.LightningModule):
         self.settings = settings
         self.balancing = nn.ModuleList(balancing)
         self._methods = tuple(balancing)
+        self.dynamics = Dynamics(model.modality_modules, model.key_lengths)
 
     def forward(self, batch: Any) -> ModelOutput:  # noqa: ANN401
         """Return what the classifier says of a batch."""
@@ -47,6 +52,7 @@ class MultimodalTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Tell the fusion, then every method, which epoch begins."""
+        self.dynamics.start_epoch()
         self.model.fusion.start_epoch(self.current_epoch, self.settings.epochs)
         for method in self._methods:
             method.start_epoch(self.current_epoch)
@@ -58,6 +64,7 @@ class MultimodalTask(pl.LightningModule):
         for method in self._methods:
             changed = method.change_batch(changed)
         output = self(changed)
+        self.dynamics.see_attention(output.weights)
         fused = cross_entropy(output.logits, labels)
         self.log("train/loss", fused.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
         heads = (*output.auxiliary.values(), *output.probes.values())
@@ -65,7 +72,9 @@ class MultimodalTask(pl.LightningModule):
         return sum((loss for loss in extra if loss is not None), fused) + sum(cross_entropy(h, labels) for h in heads)
 
     def on_after_backward(self) -> None:
-        """Let every method change the gradients."""
+        """Record the gradients, then let every method change them; Lightning unscales and clips after this."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        self.dynamics.see_gradients(None if scaler is None else scaler.get_scale())
         for method in self._methods:
             method.change_gradients()
 

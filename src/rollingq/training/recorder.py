@@ -6,10 +6,11 @@ import lightning.pytorch as pl
 
 from rollingq.controller import RollingQ
 from rollingq.evaluation.results import EpochRecord
+from rollingq.training.module import MultimodalTask
 
 
 class Recorder(pl.Callback):
-    """Collects the history of a run.
+    """Collects the history of a run of a :class:`~rollingq.training.module.MultimodalTask`.
 
     Args:
         on_epoch: Called with each finished epoch's record.
@@ -23,6 +24,7 @@ class Recorder(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch; validation has already run."""
+        assert isinstance(pl_module, MultimodalTask), type(pl_module)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         attachment = self._attachment()
         event = attachment.history[-1] if attachment is not None and attachment.history else None
@@ -35,6 +37,8 @@ class Recorder(pl.Callback):
             cosines=event.cosines if event else None,
             rotated=bool(event and event.rotated),
             angle=event.angle if event else None,
+            attention_score=pl_module.dynamics.attention_score,
+            gradient_norm=pl_module.dynamics.gradient_norm,
         )
         self.history.append(record)
         self._on_epoch(record)
