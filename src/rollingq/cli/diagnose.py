@@ -94,12 +94,13 @@ def diagnose_runs(options: DiagnoseOptions) -> Comparison:
 
     folders = list(dict.fromkeys(folder for given in options.runs for folder in chosen_runs(Path(given))))
     stored = [read_run(folder, dir=None if options.data else options.dir) for folder in folders]
+    stored.sort(key=lambda run: (run.method.name, run.seed))  # A method stands before the same with RollingQ.
     data = stored[0].source.load()
     if any(run.source != stored[0].source for run in stored):
         raise DataError("Expected runs on one dataset with the same modalities, but got several; diagnose them apart.")
     read = data if options.data is None else _in_place_of(data, options.data, options.dir)
     outside = {Path(folder).name: _outside(folder, data) for folder in options.outside}
-    diagnoses = [_diagnosed(folder, read, outside, options, data) for folder in folders]
+    diagnoses = [_diagnosed(run.folder, read, outside, options) for run in stored]
     comparison = _comparison(Path(options.runs[0]), read, stored)
     return replace(comparison, diagnoses=diagnoses)
 
@@ -136,9 +137,7 @@ def _outside(folder: str, data: MultimodalData) -> Split:
     return load_folder(Path(folder), modalities=tuple(data.modalities), like=data).splits["test"]
 
 
-def _diagnosed(
-    folder: Path, read: MultimodalData, outside: dict[str, Split], options: DiagnoseOptions, data: MultimodalData
-) -> Diagnosis:
+def _diagnosed(folder: Path, read: MultimodalData, outside: dict[str, Split], options: DiagnoseOptions) -> Diagnosis:
     from rollingq.data.view import view_sample
     from rollingq.reporting.pictures import with_pictures
     from rollingq.training.diagnosed import diagnose_run

@@ -18,7 +18,7 @@ class DiagnoseConfig:
     """
 
     measures: tuple[Measure, ...] = get_args(Measure)
-    """Which measures: noise (Table 3, calibration), interventions (Tables 8, 9), ood (Table 10), Shapley values, samples."""
+    """Noise (Table 3, calibration), interventions (Tables 8, 9), ood (Table 10), Shapley contributions, samples."""
     kinds: tuple[NoiseKind, ...] = get_args(NoiseKind)
     """Kinds of noise of the robustness curve."""
     levels: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)

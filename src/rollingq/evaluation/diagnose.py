@@ -20,7 +20,7 @@ from rollingq.evaluation.diagnosis import (
     Sample,
 )
 from rollingq.evaluation.interventions import changes_nothing, interventions
-from rollingq.evaluation.noise import InputMoments
+from rollingq.evaluation.moments import InputMoments
 from rollingq.evaluation.ood import Readings, detect
 from rollingq.evaluation.reading import Kept, Reading, read
 from rollingq.evaluation.results import AttentionResult
@@ -185,7 +185,7 @@ def measure_scales(
     for batch in material.test if material.train is None else material.train:
         for name, inputs in subject.form.modalities(batch).items():
             if inputs.is_floating_point():
-                moments.setdefault(name, InputMoments()).add(inputs)
+                moments.setdefault(name, InputMoments()).add(inputs, subject.form.mask(batch, name))
             else:
                 fixed.add(name)
         seen += len(subject.form.labels(batch))

@@ -66,6 +66,11 @@ class BatchForm:
         """Return modality -> its input."""
         return {name: self.get(batch, key) for name, key in self.inputs.items()}
 
+    def mask(self, batch: Any, name: str) -> Tensor | None:  # noqa: ANN401
+        """Return where the input of a modality is real, ``[B, T]``, if the batch says so as ours do."""
+        masks = batch.get("mask") if isinstance(batch, Mapping) else None
+        return masks.get(name) if isinstance(masks, Mapping) else None
+
     def labels(self, batch: Any) -> Int[Tensor, " B"]:  # noqa: ANN401
         """Return the labels of a batch."""
         labels: Tensor = self.get(batch, self.label)

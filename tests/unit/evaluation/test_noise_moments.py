@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollingq.errors import DataError, ShapeError
-from rollingq.evaluation.noise import InputMoments
+from rollingq.evaluation.moments import InputMoments
 
 
 def moments_of(inputs, size, mask=None):
