@@ -26,8 +26,8 @@ SUMMARY = (
 def run(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     is_preset = any(argument.partition("=")[0] == "--preset" for argument in arguments)
-    title, subjects, is_json = _of_preset(arguments) if is_preset else _of_data(arguments)
-    report = _counted(title, subjects)
+    title, subjects, is_json = of_preset(arguments) if is_preset else of_data(arguments)
+    report = counted(title, subjects)
     if is_json:
         from rollingq.evaluation.results import to_json
 
@@ -37,14 +37,15 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _of_data(arguments: list[str]) -> tuple[str, list[Subject], bool]:
+def of_data(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     """Return title, methods and form of a dataset's table."""
     options = parse_options("complexity", SUMMARY, arguments)
     methods = parse_methods(options.methods, options.modalities or modalities_of(options.data, dir=options.dir))
     from rollingq.data.registry import load
 
     data = load(options.data, dir=options.dir, modalities=options.modalities)
-    return data.name, [_subject(method, options, data.shapes, len(data.classes)) for method in methods], options.json
+    num_classes = options.inside or len(data.classes)
+    return data.name, [_subject(method, options, data.shapes, num_classes) for method in methods], options.json
 
 
 def _subject(method: Method, options: Options, shapes: dict[str, tuple[int, ...]], num_classes: int) -> Subject:
@@ -70,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"Expected --preset NAME [--json], but {message}.")
 
 
-def _of_preset(arguments: list[str]) -> tuple[str, list[Subject], bool]:
+def of_preset(arguments: list[str]) -> tuple[str, list[Subject], bool]:
     """Return title, methods and form of a preset's table."""
     parser = _Parser(prog="rollingq complexity", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("--preset", required=True, help="name of the models to count")
@@ -127,7 +128,7 @@ def _fusion_config(values: dict[str, dict[str, Any]]) -> FusionConfig:
     return replace(default, **{name: replace(getattr(default, name), **given) for name, given in values.items()})
 
 
-def _counted(title: str, subjects: list[Subject]) -> ComplexityReport:
+def counted(title: str, subjects: list[Subject]) -> ComplexityReport:
     """Count every method, under a progress bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import track

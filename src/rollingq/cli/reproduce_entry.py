@@ -201,11 +201,11 @@ def _counts(entry: Entry, request: Request) -> dict[tuple[str, str], float]:
     cells = [cell for cell in entry.cells if cell.measure in COUNTED]
     if not cells:
         return {}
-    from rollingq.cli.complexity import _counted, _of_data, _of_preset
+    from rollingq.cli.complexity import counted, of_data, of_preset
 
     methods = ",".join(dict.fromkeys(cell.method for cell in cells))
     flags = [*request.flags, "--data", str(request.data), "--methods", methods]
-    title, subjects, _ = _of_preset(["--preset", "paper-table4"]) if request.data is None else _of_data(flags)
-    report = _counted(title, subjects)
+    title, subjects, _ = of_preset(["--preset", "paper-table4"]) if request.data is None else of_data(flags)
+    report = counted(title, subjects)
     macs = {(row.method, "macs"): row.thop_macs / 1e9 for row in report.rows}
     return {**macs, **{(row.method, "parameters"): row.thop_parameters / 1e6 for row in report.rows}}
