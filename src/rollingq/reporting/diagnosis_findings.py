@@ -52,9 +52,8 @@ def diagnosis_findings(comparison: Comparison) -> list[Finding]:
         ("Contributions", contributing),
         ("Calibration", calibration),
         ("Outside samples", detecting),
-        ("Not measured", not_measured),
     )
-    found = [_finding(comparison, topic, tell) for topic, tell in topics]
+    found = [*(_finding(comparison, topic, tell) for topic, tell in topics), not_measured_finding(comparison)]
     return [finding for finding in found if finding is not None]
 
 
@@ -289,8 +288,19 @@ def auroc_error(num_inside: int, num_outside: int) -> float:
     return math.sqrt((num_inside + num_outside + 1) / (12 * pairs)) if pairs > 0 else math.inf
 
 
-def not_measured(comparison: Comparison, method: str) -> Told | None:
-    """Return what is not defined for a method and why."""
-    found = undefined_of(comparison, method)
-    told = [f"{clean(name)} ({clean(why)})" for name, why in found.items()]
-    return (f"{clean(method)}: {', '.join(told)}.", "note") if told else None
+def not_measured_finding(comparison: Comparison) -> Finding | None:
+    """Return what is not defined and why: a sentence a reason, with the measures and the methods that it is for."""
+    reasons: dict[str, tuple[list[str], list[str]]] = {}
+    methods = diagnosed_methods(comparison)
+    for method in methods:
+        for name, why in undefined_of(comparison, method).items():
+            names, whose = reasons.setdefault(clean(why), ([], []))
+            names += [clean(name)] * (clean(name) not in names)
+            whose += [clean(method)] * (clean(method) not in whose)
+    if not reasons:
+        return None
+    told = [
+        f"{joined(names)}{'' if len(whose) == len(methods) else f' for {joined(whose)}'}: {why}."
+        for why, (names, whose) in reasons.items()
+    ]
+    return Finding("Not measured", " ".join(told), "note")

@@ -141,11 +141,22 @@ def test_what_is_not_defined_is_said_with_its_reason():
     assert headline(single) == "model reaches 70.0 %; no attention was read."
     found = told(single)
     assert "Attention edited" not in found
-    assert found["Not measured"].text == (
-        "model: interventions (concat has no attention whose keys are of all modalities)."
-    )
+    assert found["Not measured"].text == "interventions: concat has no attention whose keys are of all modalities."
     text = "model: audio earns 95 % of what the inputs add to accuracy (Shapley value, +34.2 of +36.0 points)."
     assert found["Contributions"].text == text
+
+
+def test_what_several_methods_lack_is_said_once():
+    comparison = made_comparison()
+    lacking = {
+        "mt": {"ood": "no samples were given", "quadrants": "only class rows"},
+        "concat": {"ood": "no samples were given", "attention": "no softmax", "interventions": "no softmax"},
+    }
+    diagnoses = [replace(made_diagnosis(method), undefined=found) for method, found in lacking.items()]
+    assert told(replace(comparison, diagnoses=diagnoses))["Not measured"].text == (
+        "ood: no samples were given. attention and interventions for concat: no softmax. "
+        "quadrants for mt: only class rows."
+    )
 
 
 def test_values_that_are_not_numbers_give_no_sentence():
