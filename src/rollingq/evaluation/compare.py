@@ -79,6 +79,7 @@ def summarise(runs: Sequence[RunResult]) -> MethodSummary:
         correlation=_mean_by_key([{n: c.r for n, c in a.correlation.items()} for a in attention])
         if attention
         else None,
+        cosines=_mean_by_key([a.cosines for a in attention]) if attention else None,
     )
 
 

@@ -125,6 +125,8 @@ class MethodSummary:
     num_rotations: float
     correlation: dict[str, float] | None
     """Modality -> mean signed r over seeds."""
+    cosines: dict[str, float] | None = None
+    """Modality -> cosine of the query and the average key, the mean over seeds."""
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,21 @@ def _accuracy_row(comparison: Comparison, summary: MethodSummary) -> list[Cell]:
 def attention_grid(comparison: Comparison) -> Grid:
     """Return where attention goes, AIR, rotations and the correlation of attention with noise."""
     names = [clean(m) for m in comparison.modalities]
-    header = ["Method", *names, *names, "AIR", "Rotations", *names]
-    groups = [("", 1), ("score, clean", len(names)), ("score when it is noise", len(names)), ("", 2)]
+    header = ["Method", *names, *names, *names, "AIR", "Rotations", *names]
+    groups = [
+        ("", 1),
+        ("score, clean", len(names)),
+        ("score when it is noise", len(names)),
+        ("cosine", len(names)),
+        ("", 2),
+    ]
     groups.append(("r with its noise", len(names)))
     rows = [_attention_row(comparison, s) for s in attention_summaries(comparison)]
-    notes = ["Attention must fall when its modality is noise: r below 0 is right, above 0 is wrong."]
+    notes = [
+        "Score: share of the attention mass. Cosine: of the query and the average key; AIR: how far cosines are apart. "
+        "Mass is something else: lengths, norms and spread of the keys count in it as well.",
+        "Attention must fall when its modality is noise: r below 0 is right, above 0 is wrong.",
+    ]
     return Grid("Attention", header, rows, token_share_lines(comparison) + notes, groups)
 
 
@@ -118,6 +128,7 @@ def _attention_row(comparison: Comparison, summary: MethodSummary) -> list[Cell]
         method_cell(comparison, summary.method),
         *(percent_cell(score.get(m), 0) for m in comparison.modalities),
         *(percent_cell(noisy.get(m, {}).get(m), 0) for m in comparison.modalities),
+        *(number_cell((summary.cosines or {}).get(m), is_signed=True) for m in comparison.modalities),
         number_cell(summary.air, is_signed=True),
         number_cell(summary.num_rotations, 1),
         *(correlation_cell(correlation.get(m)) for m in comparison.modalities),

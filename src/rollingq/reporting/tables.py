@@ -23,8 +23,8 @@ from rollingq.reporting.text import DASH, bounds, clean, has_spread, mean_and_sp
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COLUMNS = ("Method", "Accuracy, %", "Rot.", "AIR", "Modality", "Attention", "r with noise", "Noise acc.", "Probe")
-_WIDTHS = (14, 13, 4, 5, 10, 9, 10, 7, 7)
+_COLUMNS = ("Method", "Accuracy, %", "Rot.", "AIR", "Modality", "Mass", "Cosine", "r, noise", "Noise acc.", "Probe")
+_WIDTHS = (14, 12, 4, 5, 9, 5, 6, 10, 7, 7)
 
 
 def comparison_table(comparison: Comparison) -> "Table":
@@ -35,8 +35,9 @@ def comparison_table(comparison: Comparison) -> "Table":
 
     Returns:
         A table whose columns are: accuracy in per cent (mean ± standard deviation over seeds, then the 95 % interval),
-        rotations a run, AIR, and for every modality its attention score on clean samples, the correlation of attention
-        with that modality's noise (a positive one is marked), accuracy when it is noise, and its probe.
+        rotations a run, AIR, and for every modality its attention mass on clean samples, the cosine of its average key
+        to the query, the correlation of attention with that modality's noise (a positive one is marked), accuracy when
+        it is noise, and its probe.
 
     Raises:
         MissingExtraError: Without the package rich.
@@ -63,7 +64,14 @@ def comparison_table(comparison: Comparison) -> "Table":
 
 def _caption(comparison: Comparison) -> str:
     chance = f"Most frequent class: {percent(comparison.chance)}."
-    return " ".join([chance, *token_share_lines(comparison), "r must be negative: attention falls under noise."])
+    return " ".join(
+        [
+            chance,
+            "Mass: of attention.",
+            *token_share_lines(comparison),
+            "r must be negative: attention falls under noise.",
+        ]
+    )
 
 
 def _lines(comparison: Comparison, summary: MethodSummary) -> list[list[str]]:
@@ -76,8 +84,9 @@ def _lines(comparison: Comparison, summary: MethodSummary) -> list[list[str]]:
         [mean_and_spread(summary.accuracy), *([bounds(summary.accuracy)] if has_spread(summary.accuracy) else [])],
         [number(summary.num_rotations, 1) if score or summary.num_rotations else DASH],
         [number(summary.air, is_signed=True)],
-        _tall([clean(m, max_length=10) for m in modalities], heights),
+        _tall([clean(m, max_length=9) for m in modalities], heights),
         _tall([percent(score.get(m), 0) for m in modalities], heights),
+        _tall([number((summary.cosines or {}).get(m), is_signed=True) for m in modalities], heights),
         [line for cell in cells for line in _shown(cell)],
         _tall([percent(summary.accuracy_under_noise.get(m)) for m in modalities], heights),
         _tall([percent(summary.probes.get(m)) for m in modalities], heights),

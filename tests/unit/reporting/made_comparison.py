@@ -116,6 +116,7 @@ def summary(method, runs):
         air=statistics.fmean(a.air for a in found) if found else None,
         num_rotations=statistics.fmean(r.num_rotations for r in runs),
         correlation=mean_of([{m: c.r for m, c in a.correlation.items()} for a in found]) if found else None,
+        cosines=mean_of([a.cosines for a in found]) if found else None,
     )
 
 

@@ -19,7 +19,7 @@ def printed(comparison, width=100):
 def test_the_terminal_table_reads_row_by_row(comparison):
     lines = [line.split() for line in printed(comparison).splitlines()]
     start = next(i for i, words in enumerate(lines) if words[:1] == ["mt"])
-    assert " ".join(lines[start]) == "mt 70.1 ± 0.7 0.0 +0.54 audio 93 % -0.05 50.1 % 70.0 %"
+    assert " ".join(lines[start]) == "mt 70.1 ± 0.7 0.0 +0.54 audio 93 % +0.56 -0.05 50.1 % 70.0 %"
     assert " ".join(lines[start + 1]) == "[68.3, 71.8] visual 6 % -0.40 50.1 % 38.0 %"
     concat = next(words for words in lines if words[:1] == ["concat"])
     assert concat == ["concat", "73.6", "±", "0.7", DASH, DASH, "audio", DASH, DASH, "53.6", "%", "69.0", "%"]
@@ -65,7 +65,7 @@ def test_markdown_has_a_cell_for_every_column(comparison):
     assert len(tables) == 5
     for table in tables:
         assert len({line.replace(r"\|", "").count("|") for line in table.splitlines()}) == 1
-    assert "| mt | 93 % | 6 % | 92 % | 5 % | +0.54 | 0.0 | -0.05 | -0.40 |" in tables[1]
+    assert "| mt | 93 % | 6 % | 92 % | 5 % | +0.56 | +0.02 | +0.54 | 0.0 | -0.05 | -0.40 |" in tables[1]
 
 
 def test_no_attention_leaves_the_attention_table_out():
