@@ -11,7 +11,7 @@ from rollingq.cli.options import Options, parse_options
 from rollingq.config import EncoderConfig, FusionConfig, RollingQConfig
 from rollingq.data.registry import modalities_of
 from rollingq.errors import ConfigError, unknown_name
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.training.methods import Method, parse_methods
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> int:
     from rollingq.data.prepared import load_folder
     from rollingq.data.registry import entry_of, folder_of, load
     from rollingq.data.view import view_sample
-    from rollingq.reporting.files import write_bytes
+    from rollingq.files import write_bytes
     from rollingq.reporting.plots.sample import sample_png
 
     entry = entry_of(given.name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.reporting.text import DASH, clean
 
 if TYPE_CHECKING:

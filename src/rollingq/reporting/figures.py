@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollingq.errors import unknown_name
 from rollingq.evaluation.results import Comparison
-from rollingq.reporting.files import write_bytes, write_text
+from rollingq.files import write_bytes, write_text
 from rollingq.reporting.plots import (
     accuracy,
     attention,

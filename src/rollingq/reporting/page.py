@@ -1,20 +1,21 @@
 """What the page shows, as plain data: pure functions from a comparison to the template's context."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollingq.evaluation.results import Comparison, EpochRecord, MethodSummary, RunResult
+from rollingq.reporting.browser import sample_browser
 from rollingq.reporting.caveats import caveats
-from rollingq.reporting.grids import Cell, Grid, difference_grid, grids, method_cell, number_cell, percent_cell
+from rollingq.reporting.diagnosis_grids import diagnosis_grids
+from rollingq.reporting.grids import Cell, Grid, difference_grid, grids, number_cell, percent_cell
 from rollingq.reporting.lookup import rotation_pairs, runs_of
 from rollingq.reporting.patterns import mean_pattern
+from rollingq.reporting.provenance import provenance
 from rollingq.reporting.text import clean, count, number, percent
 from rollingq.reporting.verdict import findings, headline
 
 MAX_EPOCHS = 200
 """Most epochs of a run shown in its history; longer ones are thinned evenly, and the page says so."""
-MAX_ITEMS = 100
-"""Most items of one list in the configuration and the manifest; the page says how many more there are."""
 
 TONES = {"good": "good", "bad": "problem", "open": "inconclusive", "note": "note"}
 """Tone of a finding -> the word shown with it."""
@@ -29,6 +30,18 @@ GLOSSARY = (
     ),
     ("Correlation (r)", "of a modality's attention score with 'this modality is noise'; below 0 is right."),
 )
+DIAGNOSIS_GLOSSARY = (
+    (
+        "Noise level",
+        "how much of a modality's input is noise: 0 is clean; with the kind 'mix', 1 is noise in place of the input.",
+    ),
+    ("Calibration error", "how far stated probabilities are from the share of right answers, over 15 bins (ECE)."),
+    ("Edited attention", "weights masked or averaged at test time, without training again: what they were worth."),
+    ("QUAG", "averages of the attention within or across modalities: what their interactions were worth."),
+    ("Shapley value", "a modality's fair share of the accuracy that all inputs bring over none."),
+    ("AUROC", "how often a sample from inside scores above one from outside of the data; 50 % is guessing."),
+)
+"""Words that only a diagnosis uses."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class History:
 def page(comparison: Comparison) -> dict[str, object]:
     """Return the template's context, apart from the figures."""
     return {
+        "kind": "diagnosis" if len(comparison.summaries) == 1 and comparison.diagnoses else "comparison",
         "title": clean(comparison.title),
         "data": clean(comparison.data),
         "headline": headline(comparison),
@@ -61,7 +75,9 @@ def page(comparison: Comparison) -> dict[str, object]:
         "caveats": caveats(comparison),
         "grids": grids(comparison),
         "differences": difference_grid(comparison),
-        "glossary": GLOSSARY,
+        "diagnosis": diagnosis_grids(comparison),
+        "browser": sample_browser(comparison),
+        "glossary": GLOSSARY + DIAGNOSIS_GLOSSARY if comparison.diagnoses else GLOSSARY,
         "histories": histories(comparison),
         "provenance": provenance(comparison),
     }
@@ -124,58 +140,3 @@ def _epoch_row(run: RunResult, record: EpochRecord) -> list[Cell]:
         number_cell(record.air, is_signed=True),
         turned,
     ]
-
-
-def provenance(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what is needed to do it again: data, configuration, versions, seeds; title and key-value lines each."""
-    splits = [(f"{clean(split)} samples", str(num)) for split, num in comparison.num_samples.items()]
-    classes = ("classes", f"{len(comparison.classes)}: {_items(comparison.classes)}")
-    modalities = ("modalities", _items(comparison.modalities))
-    seeds = [(method_cell(comparison, s.method).text, _seeds(comparison, s.method)) for s in comparison.summaries]
-    data = [("data", clean(comparison.data)), modalities, classes, *splits, *flattened(comparison.manifest)]
-    sections = [
-        ("Data", data),
-        ("Configuration", list(flattened(comparison.config))),
-        ("Versions", list(flattened(comparison.versions))),
-        ("Seeds and choice of epoch", seeds),
-    ]
-    return [(title, lines) for title, lines in sections if lines]
-
-
-def _seeds(comparison: Comparison, method: str) -> str:
-    runs = runs_of(comparison, method)
-    seeds = ", ".join(f"{run.seed} (epoch {run.best_epoch})" for run in runs)
-    chosen = ", ".join(sorted({clean(run.selection) for run in runs}))
-    return f"seeds {seeds}; best epoch chosen by: {chosen}" if runs else "no runs"
-
-
-def flattened(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield ``("a.b", "value")`` for every leaf of a nested mapping, long lists cut with the number left out.
-
-    Example:
-        >>> list(flattened({"fusion": {"rho": 0.6}, "seeds": [1, 2]}))
-        [('fusion.rho', '0.6'), ('seeds', '1, 2')]
-    """
-    for index, (key, value) in enumerate(mapping.items()):
-        name = f"{prefix}{clean(key)}"
-        if index == MAX_ITEMS:
-            yield f"{prefix}...", f"and {len(mapping) - index} more, in the JSON file"
-            return
-        if isinstance(value, Mapping) and value:
-            yield from flattened(value, f"{name}.")
-        else:
-            yield name, _items(value) if isinstance(value, list | tuple) else _leaf(value)
-
-
-def _items(values: Sequence[object]) -> str:
-    shown = [_leaf(value) for value in values[:MAX_ITEMS]]
-    more = len(values) - len(shown)
-    return ", ".join(shown) + (f" and {more} more, in the JSON file" if more else "") if shown else "none"
-
-
-def _leaf(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {text}" for key, text in flattened(value)) or "none"
-    if isinstance(value, list | tuple):
-        return f"({_items(value)})"
-    return "none" if value is None else clean(value, max_length=1000)

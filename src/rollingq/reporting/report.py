@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 
 from rollingq.evaluation.results import Comparison, to_json
+from rollingq.files import write_text
 from rollingq.reporting.figures import save_figures
-from rollingq.reporting.files import write_json
 from rollingq.reporting.html import render_report, write_report
 from rollingq.reporting.terminal import comparison_text
 from rollingq.reporting.verdict import verdict_lines
@@ -40,7 +40,7 @@ class Report:
         Returns:
             The page.
         """
-        write_json(self.comparison, Path(out) / "comparison.json")
+        write_text(Path(out) / "comparison.json", self.to_json() + "\n")
         save_figures(self.comparison, Path(out) / "figures")
         return write_report(self.comparison, Path(out) / "report.html")
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison, MethodSummary
+from rollingq.extras import lab_extra
 from rollingq.reporting.diagnosis_grids import diagnosis_grids
-from rollingq.reporting.extras import lab_extra
 from rollingq.reporting.grids import (
     Cell,
     Grid,

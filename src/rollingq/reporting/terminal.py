@@ -4,7 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.reporting.tables import comparison_table, diagnosis_tables, difference_lines
 from rollingq.reporting.text import clean
 from rollingq.reporting.verdict import verdict_lines

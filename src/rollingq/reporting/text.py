@@ -1,8 +1,9 @@
 """Numbers and untrusted names as text: pure functions that every table, verdict and figure shares."""
 
+import json
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rollingq.evaluation.results import Difference, Interval
 
@@ -10,6 +11,10 @@ DASH = "\N{EN DASH}"
 """Shown where a value is not defined."""
 
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+_MARKUP = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+"""Characters that could end a script element, begin a comment or entity in it, or end a line -> the same in JSON."""
 
 
 def is_defined(value: float | None) -> bool:
@@ -99,3 +104,21 @@ def count(num: int, noun: str) -> str:
 def joined(parts: Sequence[str]) -> str:
     """Return ``"a, b and c"``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+
+
+def script_json(values: Mapping[str, object]) -> str:
+    r"""Return values as JSON that may stand in a script element of a page.
+
+    It holds no ``<``, ``>``, ``&``, U+2028 or U+2029: they are escaped.
+
+    Args:
+        values: Names -> lists, mappings, text and finite numbers.
+
+    Raises:
+        ValueError: If a number is not finite: say None instead.
+
+    Example:
+        >>> print(script_json({"name": "</script>"}))
+        {"name":"\u003c/script\u003e"}
+    """
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_MARKUP)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Interval
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.reporting.text import DASH, clean, is_defined, number
 from rollingq.reproduce.entry import Entry
 from rollingq.reproduce.results import Cell, Change, Reproduction

@@ -5,13 +5,16 @@ from importlib.resources import files
 from itertools import pairwise
 
 import pytest
-from made_comparison import HOSTILE, made_comparison, renamed
+from made_comparison import HOSTILE, diagnosed, made_comparison, made_single, renamed
 
-from rollingq.reporting.html import render_report, write_report
-from rollingq.reporting.page import MAX_EPOCHS, flattened, thinned
+from rollingq.reporting import html as html_module
+from rollingq.reporting.figures import FIGURES
+from rollingq.reporting.html import TOPICS, render_report, write_report
+from rollingq.reporting.page import MAX_EPOCHS, thinned
+from rollingq.reporting.provenance import flattened
 from rollingq.reporting.verdict import findings, headline
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -37,7 +40,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(comparison):
-    return render_report(comparison)
+    return render_report(diagnosed(comparison))
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +54,21 @@ def test_the_page_is_whole_and_small(html, page):
     assert len(html.encode()) < 5_000_000
 
 
-def test_the_verdict_comes_first(page, comparison):
+def test_the_verdict_comes_first(html, page, comparison):
     text = page.text.replace("\u00a0", " ")
-    order = [headline(comparison), "Tables", "Accuracy on test", "Paired differences", "Figures", "Glossary"]
-    order += ["Training, epoch by epoch", "Provenance"]
-    places = [text.index(part, text.index("Provenance") + 1 if i else 0) for i, part in enumerate(order)]
-    assert places == sorted(places)
-    assert all(finding.text in text for finding in findings(comparison))
+    assert text.index(headline(comparison)) < text.index("Accuracy on test") < text.index("Paired differences")
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", html) == [
+        "Verdict",
+        "Tables",
+        "Diagnosis",
+        "Figures",
+        "Samples, one by one",
+        "Glossary",
+        "Training, epoch by epoch",
+        "Provenance",
+    ]
+    assert all(finding.text in text for finding in findings(diagnosed(comparison)))
+    assert "Shapley value" in text[text.index("Glossary") :]
 
 
 def test_everything_needed_to_repeat_it_is_there(page):
@@ -72,6 +83,8 @@ def test_everything_needed_to_repeat_it_is_there(page):
         assert part in page.text
     assert "seeds 0 (epoch 11), 1 (epoch 11), 2 (epoch 11); best epoch chosen by: validation" in page.text
     assert "41.5 degrees" in page.text
+    assert "500 test samples, each went through the model 40 times; attention edited in fusion.attention" in page.text
+    assert "mt+rollingq, seed 0: noise_seeds" in page.text
 
 
 def test_it_can_be_read_without_seeing_it(page):
@@ -80,7 +93,8 @@ def test_it_can_be_read_without_seeing_it(page):
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert all(len(image["alt"]) > 50 for image in page.all("img"))
-    assert len(page.all("img")) == len(page.all("figure")) == len(page.all("figcaption")) == 5
+    assert len(page.all("img")) == len(page.all("figure")) == len(page.all("figcaption")) == 10
+    assert len(page.all("caption")) == len(page.all("table"))
     assert all(head["scope"] in ("col", "row", "colgroup") for head in page.all("th"))
     assert page.all("a")[0] == {"class": "skip", "href": "#verdict"}
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
@@ -99,11 +113,9 @@ def test_nothing_comes_from_the_network(html, page):
 
 
 def test_hostile_text_stays_text(comparison):
-    html = render_report(renamed(comparison, HOSTILE))
-    page = Page(html)
-    assert len(page.all("script")) == 1
-    assert len(page.all("img")) == 5
-    assert page.all("script") == [{}]
+    page = Page(render_report(renamed(diagnosed(comparison), HOSTILE)))
+    assert page.all("script") == [{"type": "application/json", "id": "samples-data"}, {}]
+    assert len(page.all("img")) == 10
     assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
     assert page.text.count('document.title="pwned"') >= 8
 
@@ -119,10 +131,33 @@ def test_hostile_text_stays_text(comparison):
     ],
 )
 def test_every_kind_of_comparison_gives_a_whole_page(options):
-    page = Page(render_report(made_comparison(**options)))
+    html = render_report(made_comparison(**options))
+    page = Page(html)
     assert page.open == []
     assert ("best epoch chosen on test" in page.text) == ("selection" in options)
-    assert ("wrong sign" in page.text) == ("rotated_r" in options)
+    assert ('<span class="mark">wrong sign</span>' in html) == ("rotated_r" in options)
+
+
+@pytest.mark.parametrize("has_attention", [True, False])
+def test_a_model_of_ones_own_gives_a_page(has_attention):
+    page = Page(render_report(made_single(has_attention=has_attention)))
+    assert page.open == []
+    assert "rollingq diagnosis" in page.text
+    assert ("no interventions" in page.text) != has_attention
+    assert page.text.count("epoch None") == 0
+
+
+def test_a_figure_whose_svg_is_large_is_a_png_if_that_is_smaller(comparison, monkeypatch):
+    small = replace(comparison, runs=[], differences=[])
+    monkeypatch.setattr(html_module, "MAX_SVG_BYTES", 10)
+    monkeypatch.setattr(html_module, "with_fewer_colors", lambda png: png[:100])
+    assert {image["src"][:14] for image in Page(render_report(small)).all("img")} == {"data:image/png"}
+    monkeypatch.setattr(html_module, "with_fewer_colors", lambda png: png * 100)
+    assert {image["src"][:14] for image in Page(render_report(small)).all("img")} == {"data:image/svg"}
+
+
+def test_every_figure_has_a_topic_of_its_own():
+    assert sorted(name for names in TOPICS.values() for name in names) == sorted(FIGURES)
 
 
 def test_an_empty_comparison_gives_a_page(comparison):
@@ -131,7 +166,7 @@ def test_an_empty_comparison_gives_a_page(comparison):
 
 
 def test_the_same_comparison_gives_the_same_page(comparison, html, tmp_path):
-    path = write_report(comparison, tmp_path / "new" / "report.html")
+    path = write_report(diagnosed(comparison), tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8") == html
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
@@ -159,3 +194,13 @@ def test_text_has_contrast_in_light_and_dark():
             for back in ("page", "surface"):
                 pair = sorted((luminance(colors[text]), luminance(colors[back])))
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, back)
+
+
+def test_the_style_has_no_colour_but_its_variables():
+    css = (files("rollingq.reporting") / "templates" / "report.css").read_text()
+    rules = re.sub(r":root \{[^}]*\}", "", css)
+    assert not re.search(
+        r":\s*[^;{}]*(#[0-9a-f]{3,8}\b|rgba?\(|hsl|(?<![\w-])(?:red|gr[ae]y|black|white)(?![\w-]))", rules
+    )
+    colors = [re.findall(r"--(\w+): (#\w{6})", part) for part in css.split("prefers-color-scheme: dark")]
+    assert [name for name, _ in colors[0]] == [name for name, _ in colors[1]]

@@ -20,9 +20,9 @@ def test_the_terminal_table_reads_row_by_row(comparison):
     lines = [line.split() for line in printed(comparison).splitlines()]
     start = next(i for i, words in enumerate(lines) if words[:1] == ["mt"])
     assert " ".join(lines[start]) == "mt 70.1 ± 0.7 0.0 +0.54 audio 93 % +0.56 -0.05 50.1 % 70.0 %"
-    assert " ".join(lines[start + 1]) == "[68.3, 71.8] visual 6 % -0.40 50.1 % 38.0 %"
+    assert " ".join(lines[start + 1]) == "[68.3, 71.8] visual 6 % +0.02 -0.40 50.1 % 38.0 %"
     concat = next(words for words in lines if words[:1] == ["concat"])
-    assert concat == ["concat", "73.6", "±", "0.7", DASH, DASH, "audio", DASH, DASH, "53.6", "%", "69.0", "%"]
+    assert concat == ["concat", "73.6", "±", "0.7", DASH, DASH, "audio", DASH, DASH, DASH, "53.6", "%", "69.0", "%"]
 
 
 @pytest.mark.parametrize(

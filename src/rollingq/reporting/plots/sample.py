@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rollingq.data.view import Panel, SampleView
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.reporting.plots.style import label, styled
+from rollingq.reporting.thumbnails import motion_colors, unit_pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,27 +66,10 @@ def _pictures(panel: Panel) -> Iterator[Picture]:
     elif panel.kind == "spectrogram":
         yield array[0]
     elif panel.kind == "flow":
-        yield from map(_flow_colors, array)
+        yield from map(motion_colors, array)
     else:
         for frame in array if array.ndim == 4 else array[None]:
-            yield frame[0] if len(frame) != 3 else _unit(frame.transpose(1, 2, 0))
-
-
-def _unit(image: Picture) -> Picture:
-    """Return pixels from 0 to 1: stored bytes by 255, normalised numbers by their own range."""
-    low, high = (0.0, 255.0) if image.min() >= 0 and image.max() > 1 else (float(image.min()), float(image.max()))
-    return (image - low) / max(high - low, 1e-6)
-
-
-def _flow_colors(flow: Shaped[np.ndarray, "2 H W"]) -> Picture:
-    """Return motion as colour: hue is direction, brightness is speed (128 is none, up to the frame's fastest)."""
-    from matplotlib.colors import hsv_to_rgb
-
-    x, y = flow - 128
-    speed = np.hypot(x, y)
-    hue = (np.arctan2(y, x) / (2 * np.pi)) % 1
-    colors: np.ndarray = hsv_to_rgb(np.stack([hue, np.ones_like(hue), speed / max(float(speed.max()), 1.0)], -1))
-    return colors
+            yield frame[0] if len(frame) != 3 else unit_pixels(frame.transpose(1, 2, 0))
 
 
 def _draw(axes: Any, picture: Picture, panel: Panel) -> None:  # noqa: ANN401

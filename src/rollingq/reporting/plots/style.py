@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from rollingq.evaluation.results import Comparison
-from rollingq.reporting.extras import lab_extra
+from rollingq.extras import lab_extra
 from rollingq.reporting.text import clean
 
 if TYPE_CHECKING:
