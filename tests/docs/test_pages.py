@@ -31,18 +31,23 @@ def test_code_of_a_page_runs(page: str) -> None:
     exec(compile("\n".join(blocks), page, "exec"), {"__name__": page})
 
 
-def test_readme_loop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_code_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import torch
 
+    import rollingq
     from rollingq.config import EncoderConfig
     from rollingq.nn.registry import build_model
 
     model = build_model("mt", {"audio": (176, 2), "visual": (196, 2)}, 3, EncoderConfig(dim=8, num_layers=1))
+    batch = {"audio": torch.randn(6, 176, 2), "visual": torch.randn(6, 196, 2), "label": torch.arange(6) % 3}
 
     def train_one_epoch(model: torch.nn.Module) -> None:
-        model({"audio": torch.randn(2, 176, 2), "visual": torch.randn(2, 196, 2)})
+        model(batch)
 
-    (block,) = BLOCK.findall((ROOT / "README.md").read_text())
-    names = {"model": model, "train_one_epoch": train_one_epoch}
-    exec(compile(block, "README.md", "exec"), names)
+    loop, diagnosis = BLOCK.findall((ROOT / "README.md").read_text())
+    names = {"model": model, "train_one_epoch": train_one_epoch, "test_loader": [batch], "rollingq": rollingq}
+    monkeypatch.chdir(tmp_path)
+    for block in (loop, diagnosis):
+        exec(compile(block, "README.md", "exec"), names)
     assert len(names["att"].history) == 30  # type: ignore[attr-defined]
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -52,6 +52,7 @@ def attention_result(clean: Kept, noisy: Mapping[str, Kept], modalities: tuple[s
         return None
     mean_cosines = clean.cosines.nanmean(0)
     scores = {name: passed.scores for name, passed in noisy.items() if passed.scores is not None}
+    is_present = clean.token_share > 0  # A sample without a modality has no attention on it, noise or not.
     return AttentionResult(
         score=_by_name(clean.scores.mean(0), modalities),
         token_share=_by_name(clean.token_share.mean(0), modalities),
@@ -59,7 +60,9 @@ def attention_result(clean: Kept, noisy: Mapping[str, Kept], modalities: tuple[s
         cosines=_by_name(mean_cosines, modalities),
         air=float(imbalance_of_cosines(mean_cosines)),
         correlation={
-            name: noise_correlation(clean.scores[:, column], scores[name][:, column])
+            name: noise_correlation(
+                clean.scores[is_present[:, column], column], scores[name][is_present[:, column], column]
+            )
             for column, name in enumerate(modalities)
             if name in scores
         },

@@ -1,5 +1,6 @@
 """diagnose_subject: read a model in all variants of a plan, and turn what was seen into a Diagnosis."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -30,6 +31,9 @@ from rollingq.evaluation.variants import CLEAN, MAX_COALITIONS, Plan, Scale, mak
 
 MAX_MOMENTS = 1000
 """Most training samples that the mean input is taken over."""
+
+ROUNDING = 1e-12
+"""Spread of constant inputs that is rounding alone, as a share of their mean."""
 
 IDLE = "the attention has no query rows of a modality, only class rows, so there is no quadrant to average"
 """Why an edit of quadrants is not defined."""
@@ -115,12 +119,10 @@ def diagnose_subject(
     if not found[CLEAN].parts:
         raise DataError("Expected at least one test sample, but the loader gave none.")
     clean = found[CLEAN].kept()
-    _check_labels(clean)
     noisy = {name: found[variant].kept() for name, variant in plan.noise.items()}
     idle = [name for name in plan.edits if changes_nothing(edits[name], found[CLEAN].rows)]
     undefined = _undefined(subject, config, fixed) | ({"interventions of quadrants": IDLE} if idle else {})
-    if num := found[CLEAN].bins.num_undefined:
-        undefined["accuracy"] = f"the logits of {num} of {len(clean.labels)} samples hold NaN or infinity"
+    undefined |= _without_numbers(clean, found[CLEAN].bins.num_undefined)
     outside = _detections(subject, material, clean, undefined) if "ood" in config.measures else []
     diagnosis = Diagnosis(
         method=method,
@@ -136,7 +138,7 @@ def diagnose_subject(
         layers=list(subject.layers),
         num_passes=len(plan.variants),
         undefined=undefined,
-        settings=asdict(config),
+        settings={name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()},
     )
     return Diagnosed(
         diagnosis,
@@ -148,13 +150,15 @@ def diagnose_subject(
     )
 
 
-def _check_labels(clean: Kept) -> None:
-    low, high, number = int(clean.labels.min()), int(clean.labels.max()), clean.logits.shape[1]
-    if low < 0 or high >= number:
-        raise DataError(
-            f"Expected labels from 0 to {number - 1}, as many classes as the model has logits, but got labels from "
-            f"{low} to {high}."
-        )
+def _without_numbers(clean: Kept, num_logits: int) -> dict[str, str]:
+    """Return what NaN or infinity in some samples leaves without a mean."""
+    num_scores = 0 if clean.scores is None else int((~clean.scores.isfinite().all(-1)).sum())
+    counts = {"accuracy": ("logits", num_logits), "attention": ("attention weights", num_scores)}
+    return {
+        name: f"the {what} of {num} of {len(clean.labels)} samples hold NaN or infinity"
+        for name, (what, num) in counts.items()
+        if num
+    }
 
 
 class _Progress:
@@ -169,8 +173,8 @@ class _Progress:
 
 def measure_scales(
     subject: Subject, material: Material, *, needs_mean: bool
-) -> tuple[dict[str, Scale], tuple[str, ...]]:
-    """Return modality -> where its inputs lie, and the modalities whose inputs cannot be noised (whole numbers).
+) -> tuple[dict[str, Scale], dict[str, str]]:
+    """Return modality -> where its inputs lie, and modality -> why its inputs cannot be noised.
 
     Means are taken over at most ``MAX_MOMENTS`` training samples (test samples where there are none).
 
@@ -178,38 +182,71 @@ def measure_scales(
         subject: The model.
         material: The data.
         needs_mean: Whether the mean of every element is needed; without, normalised inputs are not read.
+
+    Raises:
+        DataError: If there is no sample to measure.
     """
-    moments: dict[str, InputMoments] = {}
-    fixed: set[str] = set()
+    inputs: dict[str, _Inputs] = {name: _Inputs() for name in subject.modalities}
     seen = 0
     for batch in material.test if material.train is None else material.train:
-        for name, inputs in subject.form.modalities(batch).items():
-            if inputs.is_floating_point():
-                moments.setdefault(name, InputMoments()).add(inputs, subject.form.mask(batch, name))
-            else:
-                fixed.add(name)
+        for name, values in subject.form.modalities(batch).items():
+            inputs[name].add(values)
         seen += len(subject.form.labels(batch))
         if seen >= MAX_MOMENTS or (material.is_normalised and not needs_mean):
             break
-    scales = {name: _scale(found, material) for name, found in moments.items()}
-    return scales, tuple(name for name in subject.modalities if name in fixed)
+    if not seen:
+        what = "test" if material.train is None else "training"
+        raise DataError(f"Expected at least one {what} sample, but the loader gave none.")
+    fixed = {name: why for name, found in inputs.items() if (why := found.why_fixed(material.is_normalised))}
+    return {name: found.scale(material.is_normalised) for name, found in inputs.items() if name not in fixed}, fixed
 
 
-def _scale(moments: InputMoments, material: Material) -> Scale:
-    mean, std = (0.0, 1.0) if material.is_normalised else (moments.scalar_mean, moments.std)
-    return Scale(mean, std, moments.mean)
+class _Inputs:
+    """Moments of one modality's inputs, of every element as long as all batches have one shape."""
+
+    def __init__(self) -> None:
+        self._elements, self._all = InputMoments(), InputMoments()
+        self._shapes: set[torch.Size] = set()
+        self._fixed = ""
+
+    def add(self, values: Any) -> None:  # noqa: ANN401
+        if not isinstance(values, Tensor):
+            self._fixed = f"its inputs are no tensors ({type(values).__name__}), to which no noise can be added"
+        elif not values.is_floating_point():
+            self._fixed = "its inputs are whole numbers, to which no noise can be added"
+        elif values.numel():
+            self._shapes.add(values.shape[1:])
+            self._all.add(values.reshape(-1))
+            if len(self._shapes) == 1:
+                self._elements.add(values)
+
+    def why_fixed(self, is_normalised: bool) -> str:
+        if self._fixed or is_normalised:
+            return self._fixed
+        if not self._all.num_samples:
+            return "its inputs are empty"
+        if not math.isfinite(self._all.std):
+            return "its inputs hold NaN or infinity, so that noise has no scale"
+        is_constant = self._all.std <= ROUNDING * abs(self._all.scalar_mean)
+        return "its inputs never change, so that noise has no scale" if is_constant else ""
+
+    def scale(self, is_normalised: bool) -> Scale:
+        mean, std = (0.0, 1.0) if is_normalised else (self._all.scalar_mean, self._all.std)
+        return Scale(mean, std, self._elements.mean if len(self._shapes) == 1 else self._all.scalar_mean)
 
 
-def _undefined(subject: Subject, config: DiagnoseConfig, fixed: tuple[str, ...]) -> dict[str, str]:
+def _undefined(subject: Subject, config: DiagnoseConfig, fixed: Mapping[str, str]) -> dict[str, str]:
     """Return measure -> why it is not defined."""
-    reasons = {f"noise:{name}": "its inputs are whole numbers, to which no noise can be added" for name in fixed}
+    reasons = {f"noise:{name}": why for name, why in fixed.items()}
+    if subject.why_no_keys is not None:
+        reasons["average keys"] = reasons["AIR"] = subject.why_no_keys
     asked = set(config.measures)
     if not subject.layers:
         reasons["attention"] = "modalities share no softmax in this model"
         if "interventions" in asked:
             reasons["interventions"] = "modalities share no softmax in this model, so there is no attention to edit"
     if "contributions" in asked and fixed:
-        reasons["contributions"] = f"{', '.join(fixed)} cannot be replaced: its inputs are whole numbers"
+        reasons["contributions"] = "; ".join(f"{name} cannot be replaced: {why}" for name, why in fixed.items())
     if "contributions" in asked and len(subject.modalities) > MAX_COALITIONS:
         reasons["contributions"] = f"more than {MAX_COALITIONS} modalities have too many coalitions to read"
     return reasons
@@ -259,7 +296,7 @@ def _detections(subject: Subject, material: Material, clean: Kept, undefined: di
     train = None if material.train is None else read(subject, material.train, [CLEAN], kept=[CLEAN])[CLEAN].kept()
     results: list[OODResult] = []
     for outside in material.outside:
-        seen = read(subject, outside.loader, [CLEAN], kept=[CLEAN])[CLEAN]
+        seen = read(subject, outside.loader, [CLEAN], kept=[CLEAN], is_labelled=False)[CLEAN]
         if not seen.parts:
             undefined[f"ood:{outside.name}"] = f"there are no samples in {outside.name}"
             continue

@@ -145,7 +145,7 @@ def detect(
         >>> inside = Readings(torch.tensor([[4.0, 0.0], [0.0, 4.0]]), labels=torch.tensor([0, 1]))
         >>> result, undefined = detect("noise", "far", inside, Readings(torch.zeros(3, 2)))
         >>> result.inside_accuracy, result.detections[0].auroc, undefined["ood:far:knn"]
-        (1.0, 1.0, 'Expected features of train samples, but got none; give Readings(features=...).')
+        (1.0, 1.0, 'Expected features of train samples, but got none.')
     """
     if kind not in KINDS:
         raise ConfigError(unknown_name("kind", kind, KINDS))
@@ -197,7 +197,7 @@ def _scores(
         knn = KNN.fit(train_features)
         return knn.score(features[0]), knn.score(features[1])
     if train is None or train.labels is None:
-        raise DataError("Expected labels of train samples, but got none; give Readings(labels=...).")
+        raise DataError("Expected labels of train samples, but got none.")
     fitted = Mahalanobis.fit(train_features, train.labels, inside.logits.shape[1])
     return fitted.score(features[0]), fitted.score(features[1])
 
@@ -208,7 +208,7 @@ def _logits(readings: Readings, whose: str) -> Tensor:
 
 def _features(readings: Readings | None, whose: str) -> Tensor:
     if readings is None or readings.features is None:
-        raise DataError(f"Expected features of {whose} samples, but got none; give Readings(features=...).")
+        raise DataError(f"Expected features of {whose} samples, but got none.")
     finite(readings.features, f"features of {whose} samples")
     return readings.features
 
@@ -228,7 +228,7 @@ def _detection(score: str, inside: Tensor, outside: Tensor) -> Detection:
 def _inside_accuracy(inside: Readings) -> float:
     logits = _logits(inside, "inside")
     if inside.labels is None:
-        raise DataError("Expected labels of inside samples, but got none; give Readings(labels=...).")
+        raise DataError("Expected labels of inside samples, but got none.")
     bins = CalibrationBins()
     bins.add(logits, inside.labels)
     return bins.accuracy

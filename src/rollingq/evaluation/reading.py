@@ -13,6 +13,7 @@ from rollingq.attachment.softmaxes import row_parts
 from rollingq.attachment.tap import tapped
 from rollingq.controller import evaluating
 from rollingq.errors import DataError
+from rollingq.evaluation.batches import on_tensors
 from rollingq.evaluation.calibration import CalibrationBins
 from rollingq.evaluation.interventions import Edit
 from rollingq.evaluation.subject import Answer, Subject
@@ -89,6 +90,7 @@ def read(
     kept: Iterable[Variant] = (),
     scales: Mapping[str, Scale] | None = None,
     edits: Mapping[str, Edit] | None = None,
+    is_labelled: bool = True,
     on_pass: OnPass | None = None,
 ) -> dict[Variant, Reading]:
     """Show every batch of a loader to a model in all variants, in eval mode, and return what was seen.
@@ -100,18 +102,19 @@ def read(
         kept: Variants whose values are kept a sample.
         scales: Modality -> where its inputs lie; mean 0 and deviation 1 where it is missing.
         edits: Name -> edit of the attention.
+        is_labelled: Whether the labels are read; if not, all stand for class 0.
         on_pass: Called after each forward pass.
 
     Raises:
-        DataError: If a batch has another form.
+        DataError: If a batch has another form, or a label is no class of the model.
     """
     found = {variant: Reading() for variant in variants}
     chosen, first = set(kept), 0
     device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
-    with evaluating(subject.model), torch.inference_mode():
+    with evaluating(subject.model), torch.no_grad():
         for batch in loader:
-            batch = _moved(batch, device)
-            labels = subject.form.labels(batch)
+            batch = on_tensors(batch, lambda tensor: tensor.to(device))
+            labels = _labels(subject, batch, is_labelled=is_labelled)
             for variant, reading in found.items():
                 changed = _changed(subject, batch, variant, scales or {}, first)
                 edit = None if variant.edit is None else (edits or {})[variant.edit]
@@ -122,29 +125,26 @@ def read(
     return found
 
 
-def _moved(batch: Any, device: torch.device) -> Any:  # noqa: ANN401
-    """Return a batch with its tensors on a device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: _moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        moved = [_moved(value, device) for value in batch]
-        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-    return batch
+def _labels(subject: Subject, batch: Any, *, is_labelled: bool) -> Int[Tensor, " B"]:  # noqa: ANN401
+    """Return the labels of a batch, class 0 for all where labels are not to be read."""
+    if is_labelled:
+        return subject.form.labels(batch)
+    return torch.zeros(len(next(iter(subject.form.modalities(batch).values()))), dtype=torch.long)
 
 
 def _changed(subject: Subject, batch: Any, variant: Variant, scales: Mapping[str, Scale], first: int) -> Any:  # noqa: ANN401
     if not variant.changes:
         return batch
-    inputs = subject.form.modalities(batch)
-    return subject.form.replace(
-        batch,
-        {
-            change.modality: change.of(inputs[change.modality], scales.get(change.modality, Scale()), first)
-            for change in variant.changes
-        },
-    )
+    inputs, changed = subject.form.modalities(batch), {}
+    for change in variant.changes:
+        values = inputs[change.modality]
+        if not isinstance(values, Tensor):
+            raise DataError(
+                f"Expected a tensor for {change.modality} in every batch, but got {type(values).__name__}; give zeros "
+                "or a mask where it is missing."
+            )
+        changed[change.modality] = change.of(values, scales.get(change.modality, Scale()), first)
+    return subject.form.replace(batch, changed)
 
 
 def _read_batch(
@@ -170,14 +170,24 @@ def _read_batch(
         if is_kept and subject.attachment is not None:
             stack.enter_context(subject.attachment.watch(seen.append))
         answer = subject.call(batch)
-    if len(answer.logits) != len(labels):
-        raise DataError(f"Expected one row of logits a label, but got {len(answer.logits)} for {len(labels)} labels.")
+    _check(answer.logits, labels)
     mass, share = masses[0] if masses else (None, None)
     reading.add(answer, labels, mass)
     if is_kept:
-        cosines, norms = _keys(seen[-1], len(labels)) if seen else (None, None)
+        cosines, norms = _keys(seen[-1], len(labels)) if seen else _no_keys(mass)
         reading.keep(labels=labels, logits=answer.logits, features=answer.features)
         reading.keep(scores=mass, token_share=share, cosines=cosines, key_norms=norms)
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    if len(logits) != len(labels):
+        raise DataError(f"Expected one row of logits a label, but got {len(logits)} for {len(labels)} labels.")
+    low, high = labels.aminmax() if len(labels) else (0, 0)
+    if low < 0 or high >= logits.shape[1]:
+        raise DataError(
+            f"Expected labels from 0 to {logits.shape[1] - 1}, as many classes as the model has logits, but got labels "
+            f"from {int(low)} to {int(high)}."
+        )
 
 
 def class_mass(
@@ -185,7 +195,7 @@ def class_mass(
 ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
     """Return the attention mass of the class rows on every modality, and what indifference would give it.
 
-    Where no row is a class row, all real rows count.
+    Where no row is a class row, all real rows count. A sample without a real position of any modality has 0 of both.
 
     Args:
         weights: Softmax weights.
@@ -198,7 +208,7 @@ def class_mass(
     row = masked_mean(rows, mask)
     real = torch.ones_like(row) if layout.mask is None else layout.mask.to(row).expand_as(row)
     mass, counts = (_per_modality(values, layout) for values in (row, real))
-    return mass, counts / counts.sum(-1, keepdim=True)
+    return mass, counts / counts.sum(-1, keepdim=True).clamp_min(1)
 
 
 def _per_modality(values: Tensor, layout: TokenLayout) -> Tensor:
@@ -213,3 +223,9 @@ def _keys(seen: Observation, num_samples: int) -> tuple[Tensor, Tensor]:
         return cosines, norms
     nothing = cosines.new_tensor(float("nan"))
     return torch.where(seen.is_present, cosines, nothing), torch.where(seen.is_present, norms, nothing)
+
+
+def _no_keys(mass: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return cosines and norms where nobody could read them: NaN beside an attention, else None."""
+    nothing = None if mass is None else torch.full_like(mass, float("nan"))
+    return nothing, nothing

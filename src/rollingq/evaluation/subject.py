@@ -1,22 +1,20 @@
 """Subject: a model as the measures see it: how to call it, change one modality's input and find its attention."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rollingq.controller import RollingQ
-from rollingq.errors import DataError, ShapeError, nearest
+from rollingq.errors import DataError, ShapeError
+from rollingq.evaluation.batches import BatchForm, contents, on_tensors, path_of
 from rollingq.nn.classifier import MultimodalClassifier
 from rollingq.tokens import Tokens
-
-Key = str | int | tuple[str | int, ...]
-"""Where something stands in a batch: a key or an index, or a path of them."""
 
 
 @dataclass(frozen=True)
@@ -27,144 +25,6 @@ class Answer:
     probes: Mapping[str, Float[Tensor, "B C"]] = field(default_factory=dict)
     features: Float[Tensor, "B D"] | None = None
     """What the last linear layer reads."""
-
-
-@dataclass(frozen=True)
-class BatchForm:
-    """Where the inputs of every modality and the labels stand in a batch.
-
-    Attributes:
-        inputs: Modality -> key, index or path of its tensor ``[B, ...]``.
-        label: The same of the labels ``[B]``.
-
-    Example:
-        >>> form = BatchForm({"audio": (0, 0), "image": (0, 1)}, 1)
-        >>> form.get(((torch.ones(2), torch.zeros(2)), torch.tensor([3, 4])), form.label)
-        tensor([3, 4])
-    """
-
-    inputs: Mapping[str, Key]
-    label: Key
-
-    def get(self, batch: Any, key: Key) -> Any:  # noqa: ANN401
-        """Return what stands at a key.
-
-        Raises:
-            DataError: If nothing does.
-        """
-        for step in _path(key):
-            try:
-                batch = batch[step]
-            except (KeyError, IndexError, TypeError) as error:
-                raise DataError(
-                    f"Expected {step!r} in a batch, but it holds {_contents(batch)}; say where every modality and the "
-                    "labels stand with inputs= and label=."
-                ) from error
-        return batch
-
-    def modalities(self, batch: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        """Return modality -> its input."""
-        return {name: self.get(batch, key) for name, key in self.inputs.items()}
-
-    def mask(self, batch: Any, name: str) -> Tensor | None:  # noqa: ANN401
-        """Return where the input of a modality is real, ``[B, T]``, if the batch says so as ours do."""
-        masks = batch.get("mask") if isinstance(batch, Mapping) else None
-        return masks.get(name) if isinstance(masks, Mapping) else None
-
-    def labels(self, batch: Any) -> Int[Tensor, " B"]:  # noqa: ANN401
-        """Return the labels of a batch."""
-        labels: Tensor = self.get(batch, self.label)
-        if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point():
-            form = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-            raise DataError(f"Expected labels as whole numbers [B], one class a sample, but got {form}.")
-        return labels
-
-    def replace(self, batch: Any, changed: Mapping[str, Tensor]) -> Any:  # noqa: ANN401
-        """Return a copy of the batch with some modalities' inputs changed; what else it holds is shared."""
-        for name, value in changed.items():
-            batch = _put(batch, _path(self.inputs[name]), value)
-        return batch
-
-
-def _path(key: Key) -> tuple[str | int, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _put(batch: Any, path: tuple[str | int, ...], value: Tensor) -> Any:  # noqa: ANN401
-    if not path:
-        return value
-    first, *rest = path
-    if isinstance(batch, Mapping):
-        return {**batch, first: _put(batch[first], tuple(rest), value)}
-    assert isinstance(first, int)
-    items = list(batch)
-    items[first] = _put(items[first], tuple(rest), value)
-    return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
-
-
-def _contents(batch: Any) -> str:  # noqa: ANN401
-    if isinstance(batch, Mapping):
-        return f"the keys {', '.join(map(repr, batch))}"
-    if isinstance(batch, Sequence):
-        return f"{len(batch)} elements"
-    return f"a {type(batch).__name__}"
-
-
-def find_form(
-    batch: Any,  # noqa: ANN401
-    modalities: Sequence[str],
-    inputs: Mapping[str, Key] | None = None,
-    label: Key | None = None,
-) -> BatchForm:
-    """Return where modalities and labels stand: by name in a mapping, by order in a tuple with the labels last.
-
-    Args:
-        batch: The first batch of a loader.
-        modalities: Names, in the order of the keys.
-        inputs: Modality -> place, where it cannot be guessed.
-        label: Place of the labels; "label" or "labels" of a mapping, the last of a tuple, if None.
-
-    Raises:
-        DataError: If something cannot be found; the text lists what a batch holds.
-
-    Example:
-        >>> find_form({"audio": 0, "image": 1, "label": 2}, ["audio", "image"]).label
-        'label'
-        >>> find_form(((0, 1), 2), ["audio", "image"]).inputs
-        {'audio': (0, 0), 'image': (0, 1)}
-    """
-    places = dict(inputs) if inputs is not None else _guess_inputs(batch, modalities)
-    unplaced = [name for name in modalities if name not in places]
-    if unplaced:
-        raise DataError(
-            f"Expected an input for {', '.join(unplaced)} in every batch, but it holds {_contents(batch)}."
-            f"{nearest(unplaced[0], map(str, batch)) if isinstance(batch, Mapping) else ''} Say where they stand with "
-            f"inputs={{{unplaced[0]!r}: ...}}."
-        )
-    form = BatchForm(places, _guess_label(batch) if label is None else label)
-    form.get(batch, form.label)
-    form.modalities(batch)
-    return form
-
-
-def _guess_inputs(batch: Any, modalities: Sequence[str]) -> dict[str, Key]:  # noqa: ANN401
-    if isinstance(batch, Mapping):
-        return {name: name for name in modalities if name in batch}
-    if isinstance(batch, Sequence) and len(batch) == len(modalities) + 1:
-        return {name: place for place, name in enumerate(modalities)}
-    if isinstance(batch, Sequence) and len(batch) == 2:
-        inner = batch[0]
-        if isinstance(inner, Mapping):
-            return {name: (0, name) for name in modalities if name in inner}
-        if isinstance(inner, Sequence) and len(inner) == len(modalities):
-            return {name: (0, place) for place, name in enumerate(modalities)}
-    return {}
-
-
-def _guess_label(batch: Any) -> Key:  # noqa: ANN401
-    if isinstance(batch, Mapping):
-        return "labels" if "labels" in batch and "label" not in batch else "label"
-    return -1
 
 
 @dataclass(frozen=True)
@@ -186,6 +46,8 @@ class Subject:
     attachment: RollingQ | None = None
     layers: tuple[str, ...] = ()
     tokens: Tokens | None = None
+    why_no_keys: str | None = None
+    """Why queries and keys cannot be read where attention can be, None if they can."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -236,9 +98,13 @@ class _Classifier:
 def captured_input(module: nn.Module | None) -> Iterator[list[Tensor]]:
     """Collect the first argument of every forward of a module while the context is open."""
     seen: list[Tensor] = []
+
+    def take(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(next(iter((*args, *kwargs.values()))).detach())
+
     with ExitStack() as stack:
         if module is not None:
-            stack.enter_context(module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach())))
+            stack.enter_context(module.register_forward_pre_hook(take, with_kwargs=True))
         yield seen
 
 
@@ -251,8 +117,10 @@ def of_model(
     attachment: RollingQ | None,
     layers: tuple[str, ...],
     tokens: Tokens,
+    why_no_keys: str | None = None,
+    num_classes: int | None = None,
 ) -> Subject:
-    """Return any model as a subject.
+    """Return any model as a subject. It gets copies of the batches, which it may change as it likes.
 
     Args:
         model: The model.
@@ -262,31 +130,71 @@ def of_model(
         attachment: RollingQ on the last of the layers.
         layers: Paths of the attention layers.
         tokens: Order and number of their key positions.
+        why_no_keys: Why there is no attachment.
+        num_classes: How many classes have names, None if none has.
     """
     run = forward or (lambda model, batch: call_model(model, batch, form))
 
     def call(batch: Any) -> Answer:  # noqa: ANN401
         with captured_input(features) as seen:
-            logits = logits_of(run(model, batch))
-        return Answer(logits, features=seen[-1].flatten(1) if seen else None)
+            logits = logits_of(run(model, on_tensors(batch, Tensor.clone)))
+        if num_classes not in (None, logits.shape[1]):
+            raise DataError(
+                f"Expected a name for each of the {logits.shape[1]} classes that the model has logits for, but got "
+                f"{num_classes}; give classes= in the order of the logits."
+            )
+        return Answer(logits, features=_features(seen[-1], len(logits)) if seen else None)
 
-    return Subject(model, form, call, attachment, layers, tokens)
+    return Subject(model, form, call, attachment, layers, tokens, why_no_keys)
+
+
+def _features(found: Tensor, num_samples: int) -> Float[Tensor, "B D"]:
+    if found.dim() < 2 or len(found) != num_samples:
+        raise ShapeError(
+            f"Expected the input of features= as [B, ...] of {num_samples} samples, but got {list(found.shape)}; "
+            "name a layer that reads one row a sample, such as the classifier."
+        )
+    return found.flatten(1)
 
 
 def call_model(model: nn.Module, batch: Any, form: BatchForm) -> Any:  # noqa: ANN401
-    """Call a model with a batch without its labels: by keyword where its forward names what the batch holds."""
+    """Call a model with a batch without its labels: by keyword where its forward names what the batch holds.
+
+    Raises:
+        DataError: If its forward does not take that.
+    """
+    args, kwargs = _arguments(model, batch, form)
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        raise DataError(
+            f"Expected the forward of {type(model).__name__} to take a batch, which holds {contents(batch)}, but it "
+            f"does not ({error}); give forward=lambda model, batch: logits."
+        ) from error
+    return model(*args, **kwargs)
+
+
+def _arguments(model: nn.Module, batch: Any, form: BatchForm) -> tuple[list[Any], dict[str, Any]]:  # noqa: ANN401
+    """Return positional and named arguments of the model."""
     if isinstance(batch, Mapping):
         given = {name: value for name, value in batch.items() if name != form.label}
         parameters = inspect.signature(model.forward).parameters
-        is_by_name = any(name in parameters for name in given)
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        needs_one = any(
+            p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()
+        )
+        is_by_name = any(name in parameters for name in given) or (takes_any and not needs_one)
         named = {name: value for name, value in given.items() if takes_any or name in parameters}
-        return model(**named) if is_by_name else model(batch)
-    label = form.label if isinstance(form.label, int) else len(batch) - 1
-    rest = [part for place, part in enumerate(batch) if place != label % len(batch)]
+        return ([], named) if is_by_name else ([batch], {})
+    label = path_of(form.label)[0]
+    place = label if isinstance(label, int) else -1
+    places = [index for index in range(len(batch)) if index != place % len(batch)]
+    fields, rest = getattr(batch, "_fields", ()), [batch[index] for index in places]
+    if set(fields) & set(inspect.signature(model.forward).parameters):
+        return _arguments(model, {fields[index]: batch[index] for index in places}, form)
     if len(rest) == 1 and isinstance(rest[0], Mapping):
-        return call_model(model, rest[0], form)
-    return model(*rest[0]) if len(rest) == 1 and isinstance(rest[0], tuple | list) else model(*rest)
+        return _arguments(model, rest[0], form)
+    return (list(rest[0]) if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest), {}
 
 
 def logits_of(output: Any) -> Float[Tensor, "B C"]:  # noqa: ANN401

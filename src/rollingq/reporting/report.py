@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from rollingq.errors import DataError
 from rollingq.evaluation.results import Comparison, to_json
 from rollingq.files import write_text
 from rollingq.reporting.figures import save_figures
@@ -39,10 +40,18 @@ class Report:
 
         Returns:
             The page.
+
+        Raises:
+            DataError: If the folder cannot be written to.
         """
-        write_text(Path(out) / "comparison.json", self.to_json() + "\n")
-        save_figures(self.comparison, Path(out) / "figures")
-        return write_report(self.comparison, Path(out) / "report.html")
+        try:
+            write_text(Path(out) / "comparison.json", self.to_json() + "\n")
+            save_figures(self.comparison, Path(out) / "figures")
+            return write_report(self.comparison, Path(out) / "report.html")
+        except OSError as error:
+            raise DataError(
+                f"Expected to write the report to the folder {str(out)!r}, but {error.strerror or error}; give another."
+            ) from error
 
     def __str__(self) -> str:
         """Return verdict and tables as they stand in a terminal."""

@@ -1,6 +1,7 @@
 """What a comparison says in a terminal: verdict, tables, paired differences."""
 
 import io
+import shutil
 from typing import TYPE_CHECKING
 
 from rollingq.evaluation.results import Comparison
@@ -31,7 +32,8 @@ def comparison_text(comparison: Comparison) -> str:
         from rich.console import Console
 
     stream = io.StringIO()
-    _print(comparison, Console(file=stream, highlight=False, width=WIDTH, color_system=None))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    _print(comparison, Console(file=stream, highlight=False, width=width, color_system=None))
     return stream.getvalue()
 
 

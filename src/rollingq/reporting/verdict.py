@@ -61,6 +61,8 @@ def _subject(comparison: Comparison, summary: MethodSummary) -> str:
 
 def _behaviour(comparison: Comparison, summary: MethodSummary) -> str:
     state, subject = _state(comparison, summary), _subject(comparison, summary)
+    if not run_patterns(comparison, summary.method):
+        return f"{subject} is not defined"
     return f"{subject} differs between seeds" if state is None else f"{subject} {_described(state)}"
 
 

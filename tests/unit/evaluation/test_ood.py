@@ -159,7 +159,7 @@ def first(given: Readings, num: int) -> Readings:
     return Readings(given.logits[:num], given.features[:num], given.labels[:num])
 
 
-GIVE = "but got none; give Readings"
+GIVE = "but got none"
 CASES = {
     "empty outside": (
         lambda i, o, t: (i, first(o, 0), t),
@@ -172,7 +172,7 @@ CASES = {
         "inside samples of at least one sample, but got none; give samples.",
     ),
     "empty train": (lambda i, o, t: (i, o, first(t, 0)), FEATURES, "features of train samples of at least one sample"),
-    "no train": (lambda i, o, t: (i, o, None), FEATURES, f"Expected features of train samples, {GIVE}(features=...)."),
+    "no train": (lambda i, o, t: (i, o, None), FEATURES, f"Expected features of train samples, {GIVE}."),
     "train without features": (
         lambda i, o, t: (i, o, without(t, "features")),
         FEATURES,
@@ -196,7 +196,7 @@ CASES = {
     "inside without labels": (
         lambda i, o, t: (without(i, "labels"), o, t),
         ["inside_accuracy"],
-        f"Expected labels of inside samples, {GIVE}(labels=...).",
+        f"Expected labels of inside samples, {GIVE}.",
     ),
     "class absent": (
         lambda i, o, t: (i, o, Readings(t.logits, t.features, t.labels % 2)),

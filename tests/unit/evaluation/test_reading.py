@@ -7,9 +7,10 @@ from made_models import TOKENS, MadeModel, made_data, made_loader, made_split
 from rollingq.attachment import attach
 from rollingq.config import DiagnoseConfig, EncoderConfig
 from rollingq.data.samplers import make_loader
+from rollingq.evaluation.batches import find_form
 from rollingq.evaluation.diagnose import Material, diagnose_subject
 from rollingq.evaluation.reading import class_mass, read
-from rollingq.evaluation.subject import find_form, of_classifier, of_model
+from rollingq.evaluation.subject import of_classifier, of_model
 from rollingq.evaluation.variants import CLEAN, Change, Variant, replaced
 from rollingq.functional import attention_score
 from rollingq.nn.registry import build_model
