@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rollingq.errors import unknown_name
 from rollingq.evaluation.results import Comparison
 from rollingq.files import write_bytes, write_text
+from rollingq.reporting.lookup import drawn_part
 from rollingq.reporting.plots import (
     accuracy,
     attention,
@@ -70,9 +71,22 @@ class FigureKind:
     title: str
     reading: str
     """One sentence or two on how to read it."""
-    draw: "Callable[[Comparison], Figure]"
+    draw_all: "Callable[[Comparison], Figure]"
     numbers: Callable[[Comparison], list[Row]]
-    alt: Callable[[Comparison], str]
+    tell_all: Callable[[Comparison], str]
+
+    def draw(self, comparison: Comparison) -> "Figure":
+        """Draw it, of at most ``lookup.MAX_DRAWN`` methods of several modalities."""
+        return self.draw_all(drawn_part(comparison)[0])
+
+    def alt(self, comparison: Comparison) -> str:
+        """Return it in words, of the methods that are drawn."""
+        part, note = drawn_part(comparison)
+        return self.tell_all(part) + note
+
+    def reading_of(self, comparison: Comparison) -> str:
+        """Return how it is read, and what it leaves out."""
+        return self.reading + drawn_part(comparison)[1]
 
 
 def _kind(name: str, module: Any) -> FigureKind:  # noqa: ANN401

@@ -135,7 +135,7 @@ def _embedded(kind: FigureKind, comparison: Comparison) -> dict[str, str]:
     return {
         "name": kind.name,
         "title": kind.title,
-        "reading": kind.reading,
+        "reading": kind.reading_of(comparison),
         "alt": kind.alt(comparison),
         "source": _drawn(kind, comparison),
         "numbers": _data_uri("text/csv", numbers),

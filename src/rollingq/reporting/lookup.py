@@ -1,5 +1,7 @@
 """Where things are in a comparison: pure look-ups that tables, verdicts and figures share."""
 
+from dataclasses import replace
+
 from rollingq.catalogue import FUSIONS
 from rollingq.evaluation.results import AttentionResult, Comparison, Difference, MethodSummary, RunResult
 
@@ -7,6 +9,29 @@ ROTATED_SUFFIX = "+rollingq"
 """What the name of a method ends with when RollingQ is added to the method before it."""
 CHOSEN_ON_TEST = "best epoch chosen on test"
 """The mark of every method with a run whose ``selection`` is "paper"."""
+
+
+MAX_DRAWN = 10
+"""Most methods of several modalities in one figure; the tables and the numbers of a figure have all."""
+
+
+def drawn_part(comparison: Comparison) -> tuple[Comparison, str]:
+    """Return what a figure draws of a comparison, and a sentence that says so where it is not all.
+
+    Args:
+        comparison: What was compared.
+    """
+    fused = [summary.method for summary in fusion_summaries(comparison)]
+    if len(fused) <= MAX_DRAWN:
+        return comparison, ""
+    hidden = set(fused[MAX_DRAWN:])
+    part = replace(
+        comparison,
+        summaries=[s for s in comparison.summaries if s.method not in hidden],
+        runs=[r for r in comparison.runs if r.method not in hidden],
+        diagnoses=[d for d in comparison.diagnoses if d.method not in hidden],
+    )
+    return part, f" The first {MAX_DRAWN} of {len(fused)} methods are drawn; the numbers and the tables have all."
 
 
 def runs_of(comparison: Comparison, method: str) -> list[RunResult]:
