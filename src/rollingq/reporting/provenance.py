@@ -9,6 +9,8 @@ from rollingq.reporting.grids import method_cell
 from rollingq.reporting.lookup import runs_of
 from rollingq.reporting.text import clean, count
 
+MAX_NUMBERS = 6
+"""Most numbers of a long list of measurements, such as the means of all features."""
 MAX_ITEMS = 100
 """Most items of one list in the configuration and the manifest; the page says how many more there are."""
 
@@ -77,7 +79,8 @@ def flattened(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple
 
 
 def _items(values: Sequence[object]) -> str:
-    shown = [_leaf(value) for value in values[:MAX_ITEMS]]
+    is_measured = len(values) > MAX_NUMBERS and all(isinstance(value, float) for value in values)
+    shown = [_leaf(value) for value in values[: MAX_NUMBERS if is_measured else MAX_ITEMS]]
     more = len(values) - len(shown)
     return ", ".join(shown) + (f" and {more} more, in the JSON file" if more else "") if shown else "none"
 

@@ -14,8 +14,8 @@ def many(number):
     base = next(s for s in comparison.summaries if s.method == "mt")
     names = [f"mt{i}" for i in range(number)]
     runs = [replace(r, method=name) for name in names for r in comparison.runs if r.method == "mt"]
-    alone = [s for s in comparison.summaries if s.method.startswith("unimodal")]
-    alone_runs = [r for r in comparison.runs if r.method.startswith("unimodal")]
+    alone_runs = [r for r in comparison.runs if len(r.modalities) == 1]
+    alone = [s for s in comparison.summaries if s.method in {r.method for r in alone_runs}]
     diagnoses = [replace(made_diagnosis("mt"), method=name) for name in names]
     summaries = [*alone, *(replace(base, method=name) for name in names)]
     return replace(comparison, summaries=summaries, runs=[*alone_runs, *runs], diagnoses=diagnoses, differences=[])
@@ -31,7 +31,7 @@ def test_many_methods_are_cut_and_it_is_said():
     comparison = many(MAX_DRAWN + 3)
     part, note = drawn_part(comparison)
     kept = [s.method for s in part.summaries]
-    assert kept == ["unimodal:audio", "unimodal:visual", *(f"mt{i}" for i in range(MAX_DRAWN))]
+    assert kept == ["audio", "visual", *(f"mt{i}" for i in range(MAX_DRAWN))]
     assert note == " The first 10 of 13 methods are drawn; the numbers and the tables have all."
     kind = FIGURES["robustness"]
     assert kind.draw(comparison).get_size_inches()[1] < 25
