@@ -1,6 +1,5 @@
 """diagnose_subject: read a model in all variants of a plan, and turn what was seen into a Diagnosis."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -21,19 +20,13 @@ from rollingq.evaluation.diagnosis import (
     Sample,
 )
 from rollingq.evaluation.interventions import changes_nothing, interventions
-from rollingq.evaluation.moments import InputMoments
 from rollingq.evaluation.ood import Readings, detect
 from rollingq.evaluation.reading import Kept, Reading, read
 from rollingq.evaluation.results import AttentionResult
+from rollingq.evaluation.scales import measure_scales
 from rollingq.evaluation.shapley import coalition_name, shapley_values
 from rollingq.evaluation.subject import Subject
-from rollingq.evaluation.variants import CLEAN, MAX_COALITIONS, Plan, Scale, make_plan
-
-MAX_MOMENTS = 1000
-"""Most training samples that the mean input is taken over."""
-
-ROUNDING = 1e-12
-"""Spread of constant inputs that is rounding alone, as a share of their mean."""
+from rollingq.evaluation.variants import CLEAN, MAX_COALITIONS, Plan, make_plan
 
 IDLE = "the attention has no query rows of a modality, only class rows, so there is no quadrant to average"
 """Why an edit of quadrants is not defined."""
@@ -108,7 +101,12 @@ def diagnose_subject(
     Raises:
         DataError: If the loader gives nothing, or a batch of another form.
     """
-    scales, fixed = measure_scales(subject, material, needs_mean="contributions" in config.measures)
+    scales, fixed = measure_scales(
+        subject.form,
+        material.test if material.train is None else material.train,
+        is_normalised=material.is_normalised,
+        needs_mean="contributions" in config.measures,
+    )
     changeable = tuple(name for name in subject.modalities if name not in fixed)
     edits = {edit.name: edit for edit in (interventions(subject.modalities) if subject.layers else ())}
     plan = make_plan(config, subject.modalities, changeable, edits, first_seed=seed)
@@ -169,70 +167,6 @@ class _Progress:
         self._done += 1
         if self._call is not None:
             self._call(self._done, self._total)
-
-
-def measure_scales(
-    subject: Subject, material: Material, *, needs_mean: bool
-) -> tuple[dict[str, Scale], dict[str, str]]:
-    """Return modality -> where its inputs lie, and modality -> why its inputs cannot be noised.
-
-    Means are taken over at most ``MAX_MOMENTS`` training samples (test samples where there are none).
-
-    Args:
-        subject: The model.
-        material: The data.
-        needs_mean: Whether the mean of every element is needed; without, normalised inputs are not read.
-
-    Raises:
-        DataError: If there is no sample to measure.
-    """
-    inputs: dict[str, _Inputs] = {name: _Inputs() for name in subject.modalities}
-    seen = 0
-    for batch in material.test if material.train is None else material.train:
-        for name, values in subject.form.modalities(batch).items():
-            inputs[name].add(values)
-        seen += len(subject.form.labels(batch))
-        if seen >= MAX_MOMENTS or (material.is_normalised and not needs_mean):
-            break
-    if not seen:
-        what = "test" if material.train is None else "training"
-        raise DataError(f"Expected at least one {what} sample, but the loader gave none.")
-    fixed = {name: why for name, found in inputs.items() if (why := found.why_fixed(material.is_normalised))}
-    return {name: found.scale(material.is_normalised) for name, found in inputs.items() if name not in fixed}, fixed
-
-
-class _Inputs:
-    """Moments of one modality's inputs, of every element as long as all batches have one shape."""
-
-    def __init__(self) -> None:
-        self._elements, self._all = InputMoments(), InputMoments()
-        self._shapes: set[torch.Size] = set()
-        self._fixed = ""
-
-    def add(self, values: Any) -> None:  # noqa: ANN401
-        if not isinstance(values, Tensor):
-            self._fixed = f"its inputs are no tensors ({type(values).__name__}), to which no noise can be added"
-        elif not values.is_floating_point():
-            self._fixed = "its inputs are whole numbers, to which no noise can be added"
-        elif values.numel():
-            self._shapes.add(values.shape[1:])
-            self._all.add(values.reshape(-1))
-            if len(self._shapes) == 1:
-                self._elements.add(values)
-
-    def why_fixed(self, is_normalised: bool) -> str:
-        if self._fixed or is_normalised:
-            return self._fixed
-        if not self._all.num_samples:
-            return "its inputs are empty"
-        if not math.isfinite(self._all.std):
-            return "its inputs hold NaN or infinity, so that noise has no scale"
-        is_constant = self._all.std <= ROUNDING * abs(self._all.scalar_mean)
-        return "its inputs never change, so that noise has no scale" if is_constant else ""
-
-    def scale(self, is_normalised: bool) -> Scale:
-        mean, std = (0.0, 1.0) if is_normalised else (self._all.scalar_mean, self._all.std)
-        return Scale(mean, std, self._elements.mean if len(self._shapes) == 1 else self._all.scalar_mean)
 
 
 def _undefined(subject: Subject, config: DiagnoseConfig, fixed: Mapping[str, str]) -> dict[str, str]:

@@ -293,7 +293,7 @@ BAD = [
     ({"loader": batches(7, lambda b: {**b, "label": b["label"] + 1})}, DataError, "from 1 to 3"),
     ({"loader": (b for b in batches())}, DataError, "read again from its start"),
     ({"train_loader": (b for b in batches())}, DataError, "read again from its start"),
-    ({"train_loader": []}, DataError, "at least one training sample"),
+    ({"train_loader": []}, DataError, "at least one sample"),
     ({"loader": [*batches(), {"audio": torch.ones(2, 4, 6)}]}, DataError, "holds the keys 'audio'"),
     ({"classes": ["one", "two"]}, DataError, "each of the 3 classes"),
     ({"names": ["one"]}, DataError, "each of 18 test samples, but got 1"),
