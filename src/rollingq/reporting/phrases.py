@@ -9,6 +9,8 @@ from rollingq.reporting.text import bounds, clean, count, has_spread, number, p_
 
 FALLS_CLEARLY = -0.5
 """A correlation with noise at or below this is a clear fall of attention."""
+CLEAR_RISE = 0.05
+"""A positive correlation with noise up to this is no fall, but not yet called a rise."""
 HARDLY_FALLS = -0.1
 """A correlation with noise above this (and not positive) is hardly a fall."""
 
@@ -73,7 +75,7 @@ def correlation_words(r: float) -> str:
     """Return what a correlation of attention with "this modality is noise" means; a positive one is wrong."""
     rounded = round(r, 2)
     if rounded > 0:
-        return "rises, which is wrong"
+        return "rises, which is wrong" if rounded > CLEAR_RISE else "does not fall, which is wrong"
     if rounded > HARDLY_FALLS:
         return "hardly falls"
     return "falls clearly" if rounded <= FALLS_CLEARLY else "falls"
