@@ -42,6 +42,8 @@ DIAGNOSIS_GLOSSARY = (
     ("AUROC", "how often a sample from inside scores above one from outside of the data; 50 % is guessing."),
 )
 """Words that only a diagnosis uses."""
+MAX_FINDINGS = 6
+"""Most findings that stand open below the headline; the others are one click away."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def page(comparison: Comparison) -> dict[str, object]:
         "data": clean(comparison.data),
         "headline": headline(comparison),
         "findings": findings(comparison),
+        "max_findings": MAX_FINDINGS,
         "tones": TONES,
         "tiles": tiles(comparison),
         "caveats": caveats(comparison),
