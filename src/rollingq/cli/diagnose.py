@@ -13,7 +13,7 @@ from rollingq.config import DiagnoseConfig
 from rollingq.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from rollingq.data.base import MultimodalData, Split
+    from rollingq.data.base import MultimodalData
     from rollingq.evaluation.diagnosis import Diagnosis
     from rollingq.evaluation.results import Comparison, RunResult
     from rollingq.training.stored import StoredRun
@@ -99,7 +99,7 @@ def diagnose_runs(options: DiagnoseOptions) -> Comparison:
     if any(run.source != stored[0].source for run in stored):
         raise DataError("Expected runs on one dataset with the same modalities, but got several; diagnose them apart.")
     read = data if options.data is None else _in_place_of(data, options.data, options.dir)
-    outside = {Path(folder).name: _outside(folder, data) for folder in options.outside}
+    outside = [outside_data(folder, data) for folder in options.outside]
     diagnoses = [_diagnosed(run.folder, read, outside, options) for run in stored]
     comparison = _comparison(Path(options.runs[0]), read, stored)
     return replace(comparison, diagnoses=diagnoses)
@@ -131,13 +131,21 @@ def _in_place_of(data: MultimodalData, name: str, dir: str | None) -> Multimodal
     return replace(data, name=f"{name}, trained on {data.name}", splits={**data.splits, "test": other.splits["test"]})
 
 
-def _outside(folder: str, data: MultimodalData) -> Split:
+def outside_data(folder: str, data: MultimodalData) -> MultimodalData:
+    """Return a prepared dataset with the modalities of another, normalised as that is.
+
+    Args:
+        folder: Where it was prepared.
+        data: What models were trained on.
+    """
     from rollingq.data.prepared import load_folder
 
-    return load_folder(Path(folder), modalities=tuple(data.modalities), like=data).splits["test"]
+    return load_folder(Path(folder), modalities=tuple(data.modalities), like=data)
 
 
-def _diagnosed(folder: Path, read: MultimodalData, outside: dict[str, Split], options: DiagnoseOptions) -> Diagnosis:
+def _diagnosed(
+    folder: Path, read: MultimodalData, outside: list[MultimodalData], options: DiagnoseOptions
+) -> Diagnosis:
     from rollingq.data.view import view_sample
     from rollingq.reporting.pictures import with_pictures
     from rollingq.training.diagnosed import diagnose_run

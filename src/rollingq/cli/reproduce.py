@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollingq.cli.options import Options, parse_options
-from rollingq.cli.reproduce_entry import SUMMARY, Request, reproduce_entry
+from rollingq.cli.reproduce_entry import SUMMARY, Request, outside_kind, reproduce_entry
 from rollingq.data.entries import DATASETS
 from rollingq.data.locations import recall
 from rollingq.data.registry import modalities_of
 from rollingq.errors import ConfigError
 from rollingq.reproduce.entries import ENTRIES, entries_of
 from rollingq.reproduce.entry import COUNTED, Entry
-from rollingq.reproduce.scope import missing_lines, on_other_data, on_papers_data
+from rollingq.reproduce.scope import missing_lines, on_other_data, on_papers_data, with_outside
 from rollingq.reproduce.table import list_lines, plain_title, reproduction_lines, reproduction_table, title_line
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def run(arguments: list[str]) -> int:
     names, flags = _split(arguments)
     if "--list" in flags or not (names or {"-h", "--help"} & set(flags)):
         return _list(names, [flag for flag in flags if flag != "--list"])
+    outside, flags = _taken(flags, "--outside")
     options = parse_options("reproduce", SUMMARY, flags)
-    request = _request(options, flags)
-    scoped = [_scoped(entry, options, request.data) for entry in entries_of(names)]
+    request = replace(_request(options, flags), outside=outside)
+    scoped = [_scoped(entry, options, request.data) for entry in _asked(names, request)]
     ready = [entry for entry in scoped if _can_run(entry)]
     for line in _missing(entries_of(names), options, request.data):
         print(f"rollingq: {line}", file=sys.stderr)
@@ -44,6 +45,26 @@ def run(arguments: list[str]) -> int:
 
         print(json.dumps([json.loads(to_json(one)) for one in found], indent=1))
     return 2 if len(found) < len(scoped) else 0
+
+
+def _asked(names: list[str], request: Request) -> list[Entry]:
+    """Return the entries, with outside samples of their own if the user gave some."""
+    entries = entries_of(names)
+    if request.outside is None:
+        return entries
+    return [with_outside(e, outside_kind(request.data or e.datasets[0], request.outside)) for e in entries]
+
+
+def _taken(flags: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """Return the value of an option that this command alone has, and the flags without it."""
+    for place, flag in enumerate(flags):
+        if flag.startswith(f"{name}="):
+            return flag.partition("=")[2], [*flags[:place], *flags[place + 1 :]]
+        if flag == name:
+            if place + 1 == len(flags):
+                raise ConfigError(f"Expected a folder after {name}, but got nothing.")
+            return flags[place + 1], [*flags[:place], *flags[place + 2 :]]
+    return None, list(flags)
 
 
 def _reproduced(entry: Entry, request: Request, *, is_printed: bool) -> Reproduction | None:

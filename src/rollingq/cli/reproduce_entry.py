@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollingq.cli.diagnose import outside_data
 from rollingq.cli.experiment import build_comparison, run_experiment
 from rollingq.cli.options import Options, parse_options
 from rollingq.cli.plain import Bar
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 SUMMARY = (
     "Run what is behind tables and figures of the paper and print ours beside the paper's: rollingq reproduce table1 "
     "figure4 [options], or all. Names come before the options; without any, they are listed. --data runs the same "
-    "procedure on another dataset. An entry says its own methods and classes."
+    "procedure on another dataset. --outside DIR gives table10 prepared samples to detect in place of classes left "
+    "out. An entry says its own methods and classes."
 )
 RUNS_MEASURES = DiagnoseConfig(measures=("noise", "interventions"), kinds=("mix", "additive"))
 """What is diagnosed on every run that needs it, so that entries share one diagnosis."""
@@ -48,6 +50,8 @@ class Request:
     """The dataset that stands in for the paper's, None = the paper's."""
     seeds: int | None
     """None = as many as the entry says."""
+    outside: str | None = None
+    """Prepared folder of the outside samples, None = classes that are left out."""
 
 
 def reproduce_entry(entry: Entry, request: Request) -> Reproduction:
@@ -62,7 +66,7 @@ def reproduce_entry(entry: Entry, request: Request) -> Reproduction:
     deviations = list(dict.fromkeys(_deviations(entry, options, request)))
     label = label_of(request.data, deviations)
     counted = _counts(entry, request)
-    made = {training: _train(training, entry, found, label) for training, found in options.items()}
+    made = {training: _train(training, entry, found, label, request.outside) for training, found in options.items()}
     trained = {training: one for training, (one, _) in made.items()}
     titles = next(iter(trained.values())).names() if trained else role_names(entry.cells[0].training)
     return Reproduction(
@@ -115,9 +119,21 @@ def _options(training: Training, entry: Entry, request: Request) -> Options:
         inside=inside,
         methods=training.methods_of(entry.cells),
         seeds=request.seeds or entry.seeds,
-        out=training_folder(request.out, part.data, part.modalities, inside, settings),
+        out=training_folder(request.out, _data_name(part.data, request), part.modalities, inside, settings),
         settings=settings,
     )
+
+
+def _data_name(data: str, request: Request) -> str:
+    """Return the dataset's name; one that was prepared for its outside samples is told apart."""
+    return data if request.outside is None else f"{data}-{outside_kind(data, request.outside)}"
+
+
+def outside_kind(data: str, outside: str) -> str:
+    """Return "near" if a prepared folder holds the same dataset, else "far"."""
+    from rollingq.data.shards import read_manifest
+
+    return "near" if read_manifest(Path(outside))["dataset"] == data else "far"
 
 
 def _half(data: str, folder: str | None) -> int:
@@ -142,16 +158,21 @@ def _deviations(entry: Entry, options: dict[Training, Options], request: Request
     return found
 
 
-def _train(training: Training, entry: Entry, options: Options, label: str) -> tuple[Trained, Path]:
+def _train(training: Training, entry: Entry, options: Options, label: str, outside: str | None) -> tuple[Trained, Path]:
     """Train, diagnose where the entry needs it, and write the report."""
     data, runs = run_experiment(options)
-    diagnoses = _diagnoses(training, entry, options, data, runs)
+    diagnoses = _diagnoses(training, entry, options, data, runs, outside)
     trained = Trained(training, runs, options.settings.rollingq.rho, diagnoses)
     return trained, _report(trained, entry, options, data, label)
 
 
 def _diagnoses(
-    training: Training, entry: Entry, options: Options, data: MultimodalData, runs: list[RunResult]
+    training: Training,
+    entry: Entry,
+    options: Options,
+    data: MultimodalData,
+    runs: list[RunResult],
+    outside: str | None,
 ) -> dict[tuple[str, int], Diagnosis]:
     """Return (method, seed) -> diagnosis, of the methods whose cells need one."""
     wanted = {
@@ -163,12 +184,15 @@ def _diagnoses(
         return {}
     from rollingq.training.diagnosed import diagnose_run
 
-    config = HALF_MEASURES if training.part.is_half else RUNS_MEASURES
+    config = HALF_MEASURES if "ood" in entry.measures else RUNS_MEASURES
+    sets = [] if outside is None else [outside_data(outside, data)]
     chosen = [run for run in runs if run.method in wanted]
     found = {}
     for run, folder in zip(chosen, _folders(options, chosen), strict=True):
         with Bar(f"diagnosing {run.method} seed {run.seed}") as bar:
-            found[run.method, run.seed] = diagnose_run(folder, data, config=config, on_progress=bar.update)
+            found[run.method, run.seed] = diagnose_run(
+                folder, data, config=config, outside=sets, on_progress=bar.update
+            )
     return found
 
 

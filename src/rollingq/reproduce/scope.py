@@ -31,6 +31,32 @@ def _on_papers_data(cell: Wanted, here: Mapping[str, Collection[str]]) -> Wanted
     return replace(cell, missing=f"the prepared {part.data} has no {' and no '.join(lacking)}") if lacking else cell
 
 
+def with_outside(entry: Entry, kind: str) -> Entry:
+    """Return the entry with its outside samples from a folder of their own: all classes of the data are inside.
+
+    Args:
+        entry: What to run.
+        kind: "near" if the folder holds other classes of the same dataset, "far" if it holds another dataset.
+
+    Raises:
+        ConfigError: If the entry has no outside samples.
+
+    Example:
+        >>> from rollingq.reproduce.entries import ENTRIES
+        >>> [cell.missing for cell in with_outside(ENTRIES["table10"], "far").cells][3]
+        ''
+    """
+    if "ood" not in entry.measures:
+        raise ConfigError(f"Expected no --outside for {entry.name}, which detects nothing; leave it out.")
+    other = "near" if kind == "far" else "far"
+    return replace(entry, cells=tuple(_with_outside(cell, f"ood:{other}:", kind) for cell in entry.cells))
+
+
+def _with_outside(cell: Wanted, left_out: str, kind: str) -> Wanted:
+    missing = f"the samples of --outside are {kind}" if cell.measure.startswith(left_out) else ""
+    return replace(cell, part=replace(cell.part, is_half=False), missing=missing)
+
+
 def on_other_data(entry: Entry, data: str, modalities: tuple[str, ...]) -> Entry:
     """Return the same procedure on another dataset, which stands in for the first of the entry's own.
 

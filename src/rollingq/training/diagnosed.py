@@ -1,8 +1,7 @@
 """diagnose_run: everything measured on a finished run, kept beside it and never measured twice."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rollingq.evaluation.diagnose import OnProgress, Outside
 from rollingq.evaluation.diagnosis import Diagnosis
 from rollingq.evaluation.results import from_json, to_json
 from rollingq.files import write_text
+from rollingq.training.folder import hash_of
 from rollingq.training.grid import Source
 from rollingq.training.stored import StoredRun, read_run
 
@@ -29,7 +29,7 @@ def diagnose_run(
     *,
     config: DiagnoseConfig | None = None,
     dir: str | None = None,
-    outside: Mapping[str, Split] | None = None,
+    outside: Sequence[MultimodalData] = (),
     on_progress: OnProgress | None = None,
 ) -> Diagnosis:
     """Measure everything on a finished run; what was measured before with the same settings is read from its folder.
@@ -39,7 +39,8 @@ def diagnose_run(
         data: The dataset of the run, if it is loaded already.
         config: Which measures; all if None.
         dir: Prepared folder of the dataset, if it has moved.
-        outside: Name -> samples of another dataset, which "ood" detects beside the classes left out of training.
+        outside: Datasets whose test samples "ood" detects beside the classes left out of training: "near" those of
+            the run's own dataset (other classes of it), "far" all others.
         on_progress: Called with forward passes done and in all.
 
     Raises:
@@ -49,41 +50,43 @@ def diagnose_run(
     stored = read_run(folder, dir=dir)
     loaded = stored.source.load() if data is None else data
     path = Path(folder) / "diagnosis.json"
-    key = _key(stored, loaded, config, outside or {})
+    key = _key(stored, loaded, config, outside)
     known = _read(path, key)
     if known is not None:
         return known
-    sets = outside_sets(stored.source, outside or {}) if "ood" in config.measures else []
+    sets = outside_sets(stored.source, outside) if "ood" in config.measures else []
     found = stored.rebuild(loaded).diagnose(config, outside=sets, on_progress=on_progress).diagnosis
     write_text(path, json.dumps({"key": key, "diagnosis": json.loads(to_json(found))}))
     return found
 
 
-def outside_sets(source: Source, outside: Mapping[str, Split]) -> Sequence[Outside]:
+def outside_sets(source: Source, outside: Sequence[MultimodalData]) -> list[Outside]:
     """Return the sets from outside: the classes left out of training, and other datasets."""
     sets = []
     if source.inside is not None:
         left_out = outside_samples(replace(source, inside=None).load(), source.inside)
         sets.append(Outside(LEFT_OUT, "near", _loader(left_out)))
-    return sets + [Outside(name, "far", _loader(split)) for name, split in outside.items()]
+    for data in outside:
+        is_near = data.name == source.name
+        name = f"other classes of {data.name}" if is_near else data.name
+        sets.append(Outside(name, "near" if is_near else "far", _loader(data.splits["test"])))
+    return sets
 
 
 def _loader(split: Split) -> Any:  # noqa: ANN401
     return make_loader(split, 256, seed=0, shuffle=False) if len(split) else ()
 
 
-def _key(stored: StoredRun, data: MultimodalData, config: DiagnoseConfig, outside: Mapping[str, Split]) -> str:
+def _key(stored: StoredRun, data: MultimodalData, config: DiagnoseConfig, outside: Sequence[MultimodalData]) -> str:
     """Return the hash of everything that decides a diagnosis."""
     facts = {
         "version": rollingq.__version__,
         "run": stored.key,
         "data": [data.name, data.manifest],
         "config": asdict(config),
-        "outside": {
-            name: hashlib.sha256("\n".join(split.names).encode()).hexdigest() for name, split in outside.items()
-        },
+        "outside": [[found.name, found.manifest] for found in outside],
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return hash_of(facts)
 
 
 def _read(path: Path, key: str) -> Diagnosis | None:
