@@ -122,22 +122,11 @@ def _request(options: Options, flags: list[str]) -> Request:
             raise ConfigError(f"Expected no {flag}, as an entry has {what}; rollingq compare takes it.")
     is_named = "--data" in given or options.data != "av_digits"
     return Request(
-        flags=tuple(_without(flags, "--data", "--json")),
+        flags=tuple(flag for flag in _taken(flags, "--data")[1] if flag != "--json"),
         out=Path("runs/reproduce") if options.out == Path("runs") / options.data else options.out,
         data=options.data if is_named else None,
         seeds=options.seeds if "--seeds" in given else None,
     )
-
-
-def _without(flags: Sequence[str], *names: str) -> list[str]:
-    """Return the command line without an option that takes a value, and without a switch."""
-    valued, switch = names
-    kept, is_value = [], False
-    for flag in flags:
-        if not is_value and flag != valued and flag != switch and not flag.startswith(f"{valued}="):
-            kept.append(flag)
-        is_value = flag == valued
-    return kept
 
 
 def _scoped(entry: Entry, options: Options, data: str | None) -> Entry:
