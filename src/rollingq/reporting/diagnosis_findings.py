@@ -115,6 +115,8 @@ def _against_other(comparison: Comparison, method: str, modality: str, accuracy:
     if not (accuracy > comparison.chance and is_clear(accuracy, comparison.chance, num)):
         guess = f"always guessing the most frequent class ({percent(comparison.chance)})"
         return f"no better than {guess} and not clearly below {reached}: nothing shows that it can switch", "open"
+    if not other.is_alone:
+        return f"not clearly below {reached}", "note"
     if not is_telling(accuracy, num):
         return f"not clearly below {reached}, {_undecided(num)}", "open"
     return f"not clearly below {reached}: the model switches", "good"

@@ -23,6 +23,8 @@ class Reference:
 
     words: str
     accuracy: float
+    is_alone: bool
+    """Whether a model was trained on that modality; a probe on a starved encoder shows less than it could."""
 
 
 def mean_of(values: Iterable[float]) -> float:
@@ -171,7 +173,7 @@ def best_other(comparison: Comparison, method: str, modality: str) -> Reference 
         found = {m: accuracy for m, accuracy in known.items() if m != modality and is_defined(accuracy)}
         if found:
             best = max(found, key=lambda m: found[m])
-            return Reference(words.format(clean(best)), found[best])
+            return Reference(words.format(clean(best)), found[best], known is not probes)
     return None
 
 

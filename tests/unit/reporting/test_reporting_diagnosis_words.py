@@ -136,6 +136,21 @@ def test_few_samples_leave_it_open_whether_a_model_switches():
     )
 
 
+def test_a_probe_on_a_starved_encoder_does_not_show_that_a_model_switches():
+    comparison = made_comparison()
+    alone = {run.method for run in comparison.runs if len(run.modalities) == 1}
+    part = replace(
+        comparison,
+        runs=[run for run in comparison.runs if run.method not in alone],
+        summaries=[summary for summary in comparison.summaries if summary.method not in alone],
+        diagnoses=[made_diagnosis("mt", reaction="follows")],
+    )
+    finding = told(part)["Under noise"]
+    assert "a probe on its visual encoder" in finding.text
+    assert "switches" not in finding.text
+    assert finding.tone == "note"
+
+
 def test_what_is_not_defined_is_said_with_its_reason():
     single = made_single(has_attention=False)
     assert headline(single) == "model reaches 70.0 %; no attention was read."
