@@ -15,4 +15,6 @@ def run(arguments: list[str]) -> int:
     data, runs = run_experiment(options)
     comparison = build_comparison(options, data, runs)
     write_results(comparison, options.out, is_json=options.json)
+    if not options.json:
+        print(f"Noise curves, interventions and single samples: rollingq diagnose {options.out}")
     return 0
