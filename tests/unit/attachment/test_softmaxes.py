@@ -1,10 +1,10 @@
 """Which softmaxes are caught, in which shape they are shown, and that no row invents attention."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from tap_samples import MASK_AUDIO, NAMES, TOKENS, D, Seen, Softmax, X, watched
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,34 +14,6 @@ from rollingq.attachment.tap import tapped
 from rollingq.evaluation.interventions import interventions
 from rollingq.testing.models import LinearAttention
 from rollingq.tokens import TokenLayout
-
-D, C = 8, 3
-TOKENS = {"cls": 1, "audio": 3, "image": 4}
-NAMES = ("audio", "image")
-X = torch.randn(2, 8, D, generator=torch.Generator().manual_seed(1))
-MASK_AUDIO = interventions(NAMES)[0]
-Seen = list[tuple[str, Tensor, TokenLayout]]
-
-
-class Softmax(nn.Module):
-    """A softmax of the input itself, in any way."""
-
-    num_heads = 2
-
-    def __init__(self, way: Callable[[Tensor], Tensor] = lambda x: x.softmax(-1)) -> None:
-        super().__init__()
-        self.way = way
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.way(x)
-
-
-def watched(model: nn.Module, layers: list[str], *args: Any, tokens: Any = TOKENS, **options: Any) -> tuple[Any, Seen]:
-    seen: Seen = []
-    with torch.no_grad(), tapped(model.eval(), layers, tokens, on_weights=lambda *a: seen.append(a), **options):
-        out = model(*args)
-    return out, seen
-
 
 # --- torch's own ---------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tap_samples import MASK_AUDIO, NAMES, TOKENS, C, D, Seen, Softmax, X, watched
 from torch import Tensor, nn
 from torch.overrides import _len_torch_function_stack
 
@@ -19,34 +20,6 @@ from rollingq.nn.layers import use_plain_form
 from rollingq.nn.registry import build_model
 from rollingq.testing.models import LinearAttention, Packed
 from rollingq.tokens import TokenLayout
-
-D, C = 8, 3
-TOKENS = {"cls": 1, "audio": 3, "image": 4}
-NAMES = ("audio", "image")
-X = torch.randn(2, 8, D, generator=torch.Generator().manual_seed(1))
-MASK_AUDIO = interventions(NAMES)[0]
-Seen = list[tuple[str, Tensor, TokenLayout]]
-
-
-class Softmax(nn.Module):
-    """A softmax of the input itself, in any way."""
-
-    num_heads = 2
-
-    def __init__(self, way: Callable[[Tensor], Tensor] = lambda x: x.softmax(-1)) -> None:
-        super().__init__()
-        self.way = way
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.way(x)
-
-
-def watched(model: nn.Module, layers: list[str], *args: Any, tokens: Any = TOKENS, **options: Any) -> tuple[Any, Seen]:
-    seen: Seen = []
-    with torch.no_grad(), tapped(model.eval(), layers, tokens, on_weights=lambda *a: seen.append(a), **options):
-        out = model(*args)
-    return out, seen
-
 
 # --- our fusions ---------------------------------------------------------------------------------------------------
 
