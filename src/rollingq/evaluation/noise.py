@@ -2,14 +2,16 @@
 
 import zlib
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from rollingq.config import NoiseKind
 from rollingq.errors import ConfigError, DataError, ShapeError, unknown_name
 
-KINDS = ("additive", "mix", "dropout", "multibench")
+KINDS = get_args(NoiseKind)
 """How a modality turns to noise; see :func:`noised`."""
 ABSENT = ("zero", "mean", "noise")
 """What can stand in place of a modality that is absent; see :func:`absent`."""

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rollingq.evaluation.diagnosis import Diagnosis
+from rollingq.evaluation.rebuilding import rebuilt
 
 T = TypeVar("T")
 
@@ -172,8 +171,7 @@ def to_json(result: Any) -> str:  # noqa: ANN401
 
 def from_json(kind: type[T], text: str) -> T:
     """Rebuild a result dataclass of type ``kind`` from :func:`to_json`'s text."""
-    built: T = _build(kind, json.loads(text))
-    return built
+    return rebuilt(kind, json.loads(text), is_strict=False)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401
@@ -184,18 +182,3 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        names = [f.name for f in dataclasses.fields(kind) if f.name in value]
-        return kind(**{name: _build(hints[name], value[name]) for name in names})
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _build(next(a for a in args if a is not type(None)), value)
-    if origin is list:
-        return [_build(args[0], item) for item in value]
-    if origin is dict:
-        return {key: _build(args[1], item) for key, item in value.items()}
-    return float("nan") if kind is float and value is None else value

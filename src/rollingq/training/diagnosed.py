@@ -13,9 +13,9 @@ from rollingq.data.classes import outside_samples
 from rollingq.data.samplers import make_loader
 from rollingq.evaluation.diagnose import OnProgress, Outside
 from rollingq.evaluation.diagnosis import Diagnosis
-from rollingq.evaluation.results import from_json, to_json
+from rollingq.evaluation.results import to_json
 from rollingq.files import write_text
-from rollingq.training.folder import hash_of
+from rollingq.training.folder import hash_of, read_keyed
 from rollingq.training.grid import Source
 from rollingq.training.stored import StoredRun, read_run
 
@@ -51,7 +51,7 @@ def diagnose_run(
     loaded = stored.source.load() if data is None else data
     path = Path(folder) / "diagnosis.json"
     key = _key(stored, loaded, config, outside)
-    known = _read(path, key)
+    known = read_keyed(path, key, "diagnosis", Diagnosis)
     if known is not None:
         return known
     sets = outside_sets(stored.source, outside) if "ood" in config.measures else []
@@ -87,11 +87,3 @@ def _key(stored: StoredRun, data: MultimodalData, config: DiagnoseConfig, outsid
         "outside": [[found.name, found.manifest] for found in outside],
     }
     return hash_of(facts)
-
-
-def _read(path: Path, key: str) -> Diagnosis | None:
-    try:
-        stored = json.loads(path.read_text())
-        return from_json(Diagnosis, json.dumps(stored["diagnosis"])) if stored["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

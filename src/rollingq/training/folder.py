@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rollingq.errors import MissingExtraError
-from rollingq.evaluation.results import RunResult, from_json, to_json
+from rollingq.evaluation.rebuilding import rebuilt
+from rollingq.evaluation.results import RunResult, to_json
 from rollingq.files import write_text
 
 try:
@@ -16,6 +17,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("filelock", "lab") from error
 
+T = TypeVar("T")
 RUNS, RESULT, CHECKPOINT, LOCK = "runs", "result.json", "best.ckpt", "lock"
 """Names in the folder of a comparison, and in that of a run."""
 
@@ -56,9 +58,21 @@ def locked(folder: Path) -> Iterator[bool]:
 
 def read_finished(folder: Path, key: str) -> RunResult | None:
     """Return the result of a finished run, or None if there is none, it is damaged, or its key is another one."""
+    return read_keyed(folder / RESULT, key, "result", RunResult)
+
+
+def read_keyed(path: Path, key: str, name: str, kind: type[T]) -> T | None:
+    """Return what stands beside a key in a file, or None if there is none, it is damaged, or its key is another one.
+
+    Args:
+        path: The file, with "key" and ``name``.
+        key: Hash of everything that decides it.
+        name: Name of what is wanted.
+        kind: What it is.
+    """
     try:
-        stored = json.loads((folder / RESULT).read_text())
-        return from_json(RunResult, json.dumps(stored["result"])) if stored["key"] == key else None
+        stored = json.loads(path.read_text())
+        return rebuilt(kind, stored[name], is_strict=False) if stored["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,20 +1,18 @@
 """Finished runs on the disk: find them, read them, and build the trained model again."""
 
-import dataclasses
 import json
-import types
-import typing
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 import rollingq
 from rollingq.data.base import MultimodalData
 from rollingq.errors import DataError, RollingQError, RollingQWarning, nearest, unknown_name
+from rollingq.evaluation.rebuilding import rebuilt
 from rollingq.evaluation.results import RunResult, from_json
 from rollingq.training.folder import CHECKPOINT, RESULT, RUNS
 from rollingq.training.grid import Source, fingerprint
@@ -22,8 +20,6 @@ from rollingq.training.methods import Method
 from rollingq.training.module import MultimodalTask
 from rollingq.training.run import Run
 from rollingq.training.settings import Settings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -151,59 +147,6 @@ def _of(folder: Path, key: Any, facts: Any, result: Any, dir: str | Path | None)
     except RollingQError as error:
         version = "" if made_by == rollingq.__version__ else f"made by rollingq {made_by}, not {rollingq.__version__}: "
         raise DataError(version + _reason(error)) from error
-
-
-def rebuilt(kind: type[T], value: Any) -> T:  # noqa: ANN401
-    """Return a value of a type from what JSON made of it: dataclasses, tuples, lists, mappings and literals.
-
-    Args:
-        kind: What to build; a dataclass has to find every one of its fields and no other.
-        value: What ``json.loads`` gave.
-
-    Raises:
-        DataError: If a field is unknown or missing, or a value is not of its type.
-
-    Example:
-        >>> rebuilt(Method, {"name": "mt", "fusion": "mt", "balancing": [], "modalities": ["audio", "text"]})
-        Method(name='mt', fusion='mt', balancing=(), modalities=('audio', 'text'))
-    """
-    built: T = _built(kind, value, kind.__name__)
-    return built
-
-
-def _built(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401
-    if dataclasses.is_dataclass(kind):
-        return _built_fields(kind, value, name)
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        _require(value in args, name, f"one of {', '.join(map(repr, args))}", value)
-    elif origin in (types.UnionType, typing.Union):
-        (other,) = (arg for arg in args if arg is not types.NoneType)
-        return None if value is None else _built(other, value, name)
-    elif origin in (tuple, list):
-        _require(isinstance(value, list), name, "a list", value)
-        return origin(_built(args[0], item, name) for item in value)
-    elif origin is dict:
-        _require(isinstance(value, dict), name, "a mapping", value)
-        return {key: _built(args[1], item, f"{name}.{key}") for key, item in value.items()}
-    else:
-        is_right = type(value) is kind or (kind is float and type(value) is int)
-        _require(is_right, name, f"a {kind.__name__}", value)
-    return value
-
-
-def _built_fields(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401
-    _require(isinstance(value, dict), name, "a mapping", value)
-    hints = typing.get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]
-    _require(set(value) <= set(known), name, f"fields among {', '.join(known)}", sorted(set(value) - set(known)))
-    _require(set(value) == set(known), name, f"the fields {', '.join(known)}", sorted(value))
-    return kind(**{field: _built(hints[field], value[field], f"{name}.{field}") for field in known})
-
-
-def _require(is_right: bool, name: str, form: str, value: object) -> None:
-    if not is_right:
-        raise DataError(f"Expected {name} to be {form}, but got {value!r}.")
 
 
 def _weights(path: Path) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from rollingq.data.entries import DATASETS
 from rollingq.data.registry import load
 from rollingq.data.spec import ModalitySpec
 from rollingq.errors import DataError, RollingQWarning
+from rollingq.evaluation.rebuilding import rebuilt
 from rollingq.training import grid
 from rollingq.training.grid import Job, Source, run_grid
 from rollingq.training.methods import parse_methods
 from rollingq.training.run import Run, run_method
 from rollingq.training.settings import Settings, TrainSettings
-from rollingq.training.stored import find_runs, read_run, rebuilt
+from rollingq.training.stored import find_runs, read_run
 
 SETTINGS = Settings(
     train=TrainSettings(epochs=2, batch_size=8),
